@@ -1,0 +1,68 @@
+"""What the gateway answers itself: jobs, keys, audit log."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Query
+from sse_starlette.sse import EventSourceResponse
+
+from gateway.app.api.dependencies import DepsDep
+from gateway.app.models.schemas import AuditEntry, KeyCreate, KeyView, NewKey
+from gateway.app.services.jobs import job_events
+from shared.models.jobs import JobState, JobView
+
+router = APIRouter()
+
+
+@router.get("/v1/jobs", tags=["jobs"])
+def list_jobs(
+    deps: DepsDep,
+    project: str | None = None,
+    state: JobState | None = None,
+    round_id: str | None = None,
+    limit: Annotated[int, Query(ge=1, le=1000)] = 100,
+) -> list[JobView]:
+    return list(deps.jobs.list(project=project, state=state, round_id=round_id, limit=limit))
+
+
+@router.get("/v1/jobs/{job_id}", tags=["jobs"])
+def get_job(job_id: str, deps: DepsDep) -> JobView:
+    return deps.jobs.get(job_id)
+
+
+@router.get("/v1/jobs/{job_id}/events", tags=["jobs"], response_class=EventSourceResponse)
+async def get_job_events(
+    deps: DepsDep, job: Annotated[JobView, Depends(get_job)]
+) -> EventSourceResponse:
+    """Server-sent events: the job now and after each change, until it is over."""
+    return EventSourceResponse(job_events(deps.jobs, job))
+
+
+@router.post("/v1/jobs/{job_id}/cancellation", tags=["jobs"])
+def cancel_job(job_id: str, deps: DepsDep) -> JobView:
+    return deps.jobs.cancel(job_id)
+
+
+@router.post("/v1/keys", status_code=201, tags=["keys"])
+def create_key(request: KeyCreate, deps: DepsDep) -> NewKey:
+    """Make an API key; the answer is the only place where it is ever shown."""
+    return deps.keys.create(request)
+
+
+@router.get("/v1/keys", tags=["keys"])
+def list_keys(deps: DepsDep) -> list[KeyView]:
+    return deps.keys.list()
+
+
+@router.delete("/v1/keys/{key_id}", tags=["keys"])
+def revoke_key(key_id: str, deps: DepsDep) -> KeyView:
+    return deps.keys.revoke(key_id)
+
+
+@router.get("/v1/audit", tags=["audit"])
+def list_audit_entries(
+    deps: DepsDep,
+    before: int | None = None,
+    limit: Annotated[int, Query(ge=1, le=1000)] = 100,
+) -> list[AuditEntry]:
+    """Return who changed what, the newest first; `before` is the id of the last entry seen."""
+    return deps.audit.list(before=before, limit=limit)

@@ -1,0 +1,95 @@
+"""The audit log: who changed what; written in batches, beside the requests."""
+
+import asyncio
+import threading
+from collections import deque
+from dataclasses import asdict, dataclass
+from datetime import datetime
+
+import structlog
+from sqlalchemy import insert, select
+
+from gateway.app.models.schemas import AuditEntry
+from gateway.app.models.tables import AuditRow
+from shared.database import Database
+from shared.errors import BackendUnavailable
+
+log = structlog.stdlib.get_logger()
+
+FLUSH_EVERY_S = 1.0
+MAX_WAITING = 100_000
+
+
+@dataclass(frozen=True)
+class Audited:
+    """One request that could change something."""
+
+    time: datetime
+    principal: str
+    method: str
+    path: str
+    status: int
+    request_id: str
+
+
+class AuditLog:
+    """Entries wait in memory for the next batch; a crash loses at most `FLUSH_EVERY_S` of them."""
+
+    def __init__(self, database: Database) -> None:
+        """Write to `database`."""
+        self._database = database
+        self._waiting: deque[Audited] = deque()
+        self._flushing = threading.Lock()
+
+    def add(self, entry: Audited) -> None:
+        """Have an entry written with the next batch; never waits."""
+        if len(self._waiting) >= MAX_WAITING:
+            log.error("audit.entry_dropped", **asdict(self._waiting.popleft()))
+        self._waiting.append(entry)
+
+    def flush(self) -> None:
+        """Write what waits.
+
+        Raises:
+            BackendUnavailable: the database does not answer; the entries go on waiting.
+        """
+        with self._flushing:
+            batch = [self._waiting.popleft() for _ in range(len(self._waiting))]
+            if not batch:
+                return
+            try:
+                with self._database.transaction() as session:
+                    session.execute(insert(AuditRow), [asdict(entry) for entry in batch])
+            except BackendUnavailable:
+                self._waiting.extendleft(reversed(batch))
+                raise
+
+    async def run(self) -> None:
+        """Write a batch every `FLUSH_EVERY_S`, until cancelled."""
+        while True:
+            await asyncio.sleep(FLUSH_EVERY_S)
+            try:
+                await asyncio.to_thread(self.flush)
+            except BackendUnavailable as exc:
+                log.warning("audit.flush_failed", n_waiting=len(self._waiting), reason=str(exc))
+
+    def list(self, *, before: int | None = None, limit: int = 100) -> list[AuditEntry]:
+        """Return entries, the newest first; with `before`, only those with a smaller id."""
+        self.flush()
+        query = select(AuditRow).order_by(AuditRow.id.desc()).limit(limit)
+        if before is not None:
+            query = query.where(AuditRow.id < before)
+        with self._database.transaction() as session:
+            return [_view(row) for row in session.scalars(query)]
+
+
+def _view(row: AuditRow) -> AuditEntry:
+    return AuditEntry(
+        id=row.id,
+        time=row.time,
+        principal=row.principal,
+        method=row.method,
+        path=row.path,
+        status=row.status,
+        request_id=row.request_id,
+    )

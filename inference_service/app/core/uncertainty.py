@@ -1,0 +1,40 @@
+"""Uncertainty of each box, by Baal's heuristics."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+FloatArray = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Uncertainty:
+    """Of N boxes, each of shape (N,): entropy and BALD in nats are high, margin is low if unsure."""
+
+    entropy: FloatArray
+    margin: FloatArray
+    bald: FloatArray
+
+
+def uncertainty(class_probabilities: FloatArray) -> Uncertainty:
+    """Return the uncertainty of each box.
+
+    Args:
+        class_probabilities: shape (N, C + 1, T), background last; sums to 1 over axis 1 (Baal
+            applies a softmax, silently, to anything that does not).
+
+    Source:
+        baal.active.heuristics.Entropy, Margin and BALD.
+    """
+    if len(class_probabilities) == 0:
+        none = np.zeros(0, dtype=np.float32)
+        return Uncertainty(none, none, none)
+    from baal.active.heuristics import BALD, Entropy, Margin
+
+    given = class_probabilities.astype(np.float64)
+    entropy, margin, bald = (
+        np.asarray(heuristic().get_uncertainties(given), dtype=np.float32)
+        for heuristic in (Entropy, Margin, BALD)
+    )
+    return Uncertainty(entropy, margin, bald)

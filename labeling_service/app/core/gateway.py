@@ -1,0 +1,37 @@
+"""What this service asks of the others, through the gateway."""
+
+from collections.abc import Iterator
+from typing import Protocol
+
+from shared.models.data import (
+    DatasetVersionCreate,
+    DatasetVersionView,
+    ImageView,
+    ProjectView,
+    Split,
+)
+from shared.models.registry import AliasView
+
+
+class Gateway(Protocol):
+    """The calls of `shared.client.GatewayClient` that rounds need."""
+
+    def project(self, name: str) -> ProjectView:
+        """Return one project; NotFound when there is none."""
+        ...
+
+    def aliases(self, project: str) -> AliasView:
+        """Return where the serving aliases point."""
+        ...
+
+    def iter_images(
+        self, project: str, *, split: Split | None = None, labelled: bool | None = None
+    ) -> Iterator[ImageView]:
+        """Yield every image, ordered by id."""
+        ...
+
+    def create_dataset_version(
+        self, project: str, version: DatasetVersionCreate
+    ) -> DatasetVersionView:
+        """Close a round into a dataset version; the same round twice gives the same version."""
+        ...

@@ -1,0 +1,160 @@
+"""`fovea project`, `ingest`, `export`: what data_service owns."""
+
+import tempfile
+import zipfile
+from collections import Counter
+from pathlib import Path
+from typing import Annotated, Literal, cast
+
+import typer
+from rich.table import Table
+
+from shared.cli.context import connect, console, follow, pick_project, told_errors
+from shared.client import GatewayClient
+from shared.errors import BadRequest
+from shared.models.data import (
+    Format,
+    IngestionCreate,
+    IngestionReport,
+    ProjectCreate,
+    Split,
+    SplitFractions,
+)
+
+Project = Annotated[str | None, typer.Option("--project", "-p", help="Unset: the only one.")]
+project_app = typer.Typer(no_args_is_help=True, help="Create and look at projects.")
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    app.add_typer(project_app, name="project")
+    app.command()(ingest)
+    app.command()(export)
+
+
+@project_app.command("create")
+def create(
+    name: str,
+    classes: Annotated[str, typer.Option(help="Class names in order, by commas.")] = "",
+    held_out: Annotated[float, typer.Option(help="Share of val, of gate and of test.")] = 0.1,
+    seed: int = 0,
+) -> None:
+    """Create a project; without classes they are taken from the first labels ingested."""
+    with told_errors():
+        names = tuple(part.strip() for part in classes.split(",") if part.strip())
+        splits = SplitFractions(val=held_out, gate=held_out, test=held_out)
+        request = ProjectCreate(name=name, classes=names, splits=splits, seed=seed)
+        console.print(f"created {connect().create_project(request).name}")
+
+
+@project_app.command("list")
+def list_() -> None:
+    """List the projects and how much is in them."""
+    with told_errors():
+        table = Table("project", "images", "labelled", "version", "classes")
+        for project in connect().projects():
+            table.add_row(
+                project.name,
+                str(project.n_images),
+                str(project.n_labelled),
+                f"{project.latest_version or '-'}",
+                ", ".join(project.classes),
+            )
+        console.print(table)
+
+
+def ingest(
+    path: Path,
+    project: Project = None,
+    as_oracle: Annotated[
+        bool, typer.Option(help="Keep train labels hidden, for a simulated annotator.")
+    ] = False,
+    kind: Annotated[str, typer.Option("--format", help="auto, yolo, coco, voc, images")] = "auto",
+    split: Annotated[str | None, typer.Option(help="Put every image into this split.")] = None,
+) -> None:
+    """Send a folder or zip (YOLO, COCO, VOC, or images alone) and print what was taken."""
+    with told_errors():
+        client = connect()
+        name = pick_project(client, project)
+        report = ingest_path(
+            client,
+            name,
+            path,
+            IngestionCreate(
+                format=cast("Format | Literal['auto']", kind),
+                as_oracle=as_oracle,
+                split=cast("Split | None", split),
+            ),
+        )
+        print_report(report)
+
+
+def ingest_path(
+    client: GatewayClient, project: str, path: Path, options: IngestionCreate
+) -> IngestionReport:
+    """Upload a folder (zipped on the way) or a zip, ingest it, and return the report.
+
+    Raises:
+        BadRequest: there is nothing at `path`.
+    """
+    if not path.exists():
+        msg = f"no such file or folder: {path}"
+        raise BadRequest(msg)
+    with tempfile.TemporaryDirectory(prefix="fovea-upload-") as folder:
+        archive = _zipped(path, Path(folder)) if path.is_dir() else path
+        with archive.open("rb") as file:
+            upload = client.upload(project, file)
+    request = options.model_copy(update={"upload_id": upload.upload_id})
+    job = follow(client, client.ingest(project, request), "ingest")
+    return IngestionReport.model_validate(job.result)
+
+
+def print_report(report: IngestionReport) -> None:
+    """Print an ingestion report: counts, what was refused and why, near-duplicates."""
+    splits = ", ".join(f"{name} {n}" for name, n in report.n_by_split.items())
+    console.print(
+        f"{report.format}: {report.n_added} images added, {report.n_known} known, "
+        f"{report.n_boxes} boxes; {splits}",
+        highlight=False,
+    )
+    for rejection in report.rejected[:20]:
+        console.print(
+            f"  not taken: {rejection.name}: {rejection.reason}: {rejection.detail}",
+            highlight=False,
+            markup=False,
+        )
+    if len(report.rejected) > 20:
+        reasons = Counter(rejection.reason for rejection in report.rejected)
+        console.print(f"  … {len(report.rejected)} in all: {dict(reasons)}", highlight=False)
+    for pair in (p for p in report.near_duplicates if p.crosses):
+        console.print(
+            f"  near-duplicates cross splits: {pair.first} ({pair.splits[0]}) and "
+            f"{pair.second} ({pair.splits[1]})",
+            highlight=False,
+        )
+
+
+def export(
+    target: Path,
+    project: Project = None,
+    version: Annotated[int | None, typer.Option(help="Unset: the newest.")] = None,
+    kind: Annotated[str, typer.Option("--format", help="yolo, coco or voc")] = "yolo",
+) -> None:
+    """Write a dataset version as a zip."""
+    with told_errors():
+        client = connect()
+        name = pick_project(client, project)
+        number = version or client.project(name).latest_version
+        if number is None:
+            msg = f"project {name!r} has no dataset version yet"
+            raise BadRequest(msg)
+        client.export(name, number, cast("Format", kind), target)
+        console.print(f"wrote {target} ({target.stat().st_size} bytes, version {number})")
+
+
+def _zipped(folder: Path, target: Path) -> Path:
+    archive = target / "upload.zip"
+    with zipfile.ZipFile(archive, "w", zipfile.ZIP_STORED, allowZip64=True) as file:
+        for path in sorted(p for p in folder.rglob("*") if p.is_file()):
+            file.write(path, path.relative_to(folder))
+    return archive

@@ -1,0 +1,92 @@
+"""`fovea local`, `stop`, `doctor`, `migrate`: the embedded stack on this machine."""
+
+import threading
+from collections.abc import Iterable
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from shared.cli.context import console, told_errors
+from shared.local.doctor import diagnose
+from shared.local.stack import EmbeddedStack, Health
+from shared.migrations import upgrade
+from shared.settings import load_settings
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    app.command()(local)
+    app.command()(stop)
+    app.command()(doctor)
+    app.command()(migrate)
+
+
+def local(
+    logs: Annotated[bool, typer.Option(help="Follow the logs of every process.")] = False,
+    detach: Annotated[bool, typer.Option(help="Leave it running and return.")] = False,
+) -> None:
+    """Start the whole stack on this machine, without Docker; Ctrl-C stops it, data stays."""
+    stack = EmbeddedStack(load_settings().state_dir)
+    with told_errors():
+        try:
+            if stack.is_running():
+                console.print(f"already running in {stack.state}")
+                stack.wait_ready()
+            else:
+                stack.start(say=console.print)
+            console.print(health_table(stack.health()))
+            console.print(f"keys and data: {stack.state}   logs: {stack.state / 'logs'}")
+            if detach:
+                return
+            console.print("Ctrl-C stops everything; data stays for the next start.")
+            _follow(stack) if logs else threading.Event().wait()
+        except KeyboardInterrupt:
+            console.print("\nstopping")
+        except BaseException:
+            stack.stop()
+            raise
+        stack.stop()
+        console.print("stopped")
+
+
+def stop() -> None:
+    """Stop the embedded stack; data stays."""
+    stack = EmbeddedStack(load_settings().state_dir)
+    running = stack.is_running()
+    stack.stop()
+    console.print("stopped" if running else f"no stack runs in {stack.state}")
+
+
+def doctor() -> None:
+    """Check every part and say how to mend what is wrong."""
+    findings = diagnose(load_settings())
+    table = Table("part", "state", "what to do", title="fovea doctor")
+    for finding in findings:
+        mark = "[green]ok[/]" if finding.ok else "[red]wrong[/]"
+        table.add_row(finding.part, f"{mark} {finding.detail}", finding.remedy)
+    console.print(table)
+    if not all(finding.ok for finding in findings):
+        raise typer.Exit(1)
+
+
+def migrate() -> None:
+    """Bring the database's tables to the newest version."""
+    settings = load_settings()
+    with told_errors():
+        upgrade(settings.database_url)
+    console.print("database is up to date")
+
+
+def health_table(health: Iterable[Health]) -> Table:
+    """Return a table of addresses and health."""
+    table = Table("process", "state", "address", "pid")
+    for part in health:
+        state = "[green]ready[/]" if part.ready else f"[red]{part.state}[/] {part.detail}"
+        table.add_row(part.name, state, part.url, str(part.pid))
+    return table
+
+
+def _follow(stack: EmbeddedStack) -> None:
+    for line in stack.follow_logs():
+        console.print(line, markup=False, highlight=False)

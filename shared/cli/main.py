@@ -1,0 +1,17 @@
+"""`fovea`: the loop from a terminal."""
+
+import typer
+
+from shared.cli import data, local, loop, models
+
+app = typer.Typer(
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help="Active learning for object detection: find the images worth labelling.",
+)
+for module in (local, data, loop, models):
+    module.register(app)
+
+
+if __name__ == "__main__":
+    app()

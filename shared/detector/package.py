@@ -1,0 +1,214 @@
+"""Model packages: a folder with `weights.safetensors` and `model.json`; nothing is unpickled."""
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import torch
+from pydantic import Field, ValidationError
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from shared.detector.dropout import add_head_dropout, head_dropout
+from shared.detector.ultralytics_env import YOLO, DetectionModel, yaml_model_load
+from shared.errors import NotFound, ValidationFailed
+from shared.models.geometry import Frozen
+
+WEIGHTS_FILE = "weights.safetensors"
+INFO_FILE = "model.json"
+BASES = Path(__file__).parent / "base"
+SCRATCH = "scratch"
+
+
+class CorruptPackage(ValidationFailed):
+    """A file of a model package is missing, damaged, or does not fit the others."""
+
+
+class UnknownBase(NotFound):
+    """No base model has this name."""
+
+
+class Architecture(Frozen):
+    """Which network: the shipped layer list of a family, scaled.
+
+    Only numbers can be set: Ultralytics evaluates strings of a layer list as Python.
+    """
+
+    family: Literal["yolov8"] = "yolov8"
+    depth_multiple: float = Field(default=0.33, gt=0, le=2)
+    width_multiple: float = Field(default=0.25, gt=0, le=2)
+    max_channels: int = Field(default=1024, ge=16, le=4096)
+
+
+YOLOV8N = Architecture()
+
+
+class PackageInfo(Frozen):
+    """What `model.json` says about the weights beside it."""
+
+    schema_version: Literal[1] = 1
+    architecture: Architecture
+    classes: tuple[str, ...] = Field(min_length=1)
+    image_size: int = Field(ge=32, multiple_of=32, description="Longer side trained at, pixels.")
+    base: str = Field(description="What the training started from.")
+    dropout: float = Field(ge=0, lt=1, description="Of the head, for Bayesian passes.")
+    weights_sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+
+
+@dataclass(frozen=True)
+class PackageOptions:
+    """What a model does not know about itself; `half` stores the weights as 16-bit floats."""
+
+    image_size: int
+    base: str
+    half: bool = False
+
+
+def build_model(
+    architecture: Architecture,
+    classes: tuple[str, ...],
+    kind: type[DetectionModel] = DetectionModel,
+) -> DetectionModel:
+    """Return a network with random weights, in `eval` mode; `kind` may be a subclass."""
+    config = yaml_model_load("yolov8n.yaml")
+    config["scales"] = {
+        "n": [architecture.depth_multiple, architecture.width_multiple, architecture.max_channels]
+    }
+    model = kind(config, ch=3, nc=len(classes), verbose=False)
+    model.names = dict(enumerate(classes))
+    model.eval()
+    return model
+
+
+def new_model(
+    classes: tuple[str, ...],
+    base: str,
+    architecture: Architecture = YOLOV8N,
+    kind: type[DetectionModel] = DetectionModel,
+) -> DetectionModel:
+    """Return a network for `classes` that starts from a base.
+
+    Every tensor of the base whose name and shape fit is taken over; the rest stays random.
+
+    Args:
+        classes: names in the order of the class map.
+        base: `scratch`, the name of a shipped package (`fovea-digits`), the folder of a package, or
+            `yolov8n.pt`, Ultralytics' own file, which Ultralytics downloads from its own site and
+            unpickles. No other pickle is ever read.
+        architecture: of the new network.
+        kind: class of the new network.
+
+    Raises:
+        UnknownBase: none of these.
+        CorruptPackage: the base's package is damaged.
+    """
+    model = build_model(architecture, classes, kind)
+    if base != SCRATCH:
+        transfer(_base_weights(base), model)
+    return model
+
+
+def transfer(weights: dict[str, torch.Tensor], model: DetectionModel) -> int:
+    """Copy every tensor whose name and shape fit into `model`; return how many did."""
+    own = model.state_dict()
+    fitting = {k: v for k, v in weights.items() if k in own and own[k].shape == v.shape}
+    model.load_state_dict(fitting, strict=False)
+    return len(fitting)
+
+
+def save_package(model: DetectionModel, folder: Path, options: PackageOptions) -> PackageInfo:
+    """Write the package of `model` into `folder` and return its description."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / WEIGHTS_FILE
+    tensors = {
+        key: (value.half() if options.half and value.is_floating_point() else value)
+        .detach()
+        .cpu()
+        .contiguous()
+        for key, value in model.state_dict().items()
+    }
+    save_file(tensors, path)
+    depth, width, channels = model.yaml["scales"][model.yaml["scale"]]
+    info = PackageInfo(
+        architecture=Architecture(
+            depth_multiple=depth, width_multiple=width, max_channels=channels
+        ),
+        classes=tuple(model.names[i] for i in range(len(model.names))),
+        image_size=options.image_size,
+        base=options.base,
+        dropout=head_dropout(model),
+        weights_sha256=file_sha256(path),
+    )
+    (folder / INFO_FILE).write_text(info.model_dump_json(indent=2) + "\n")
+    return info
+
+
+def read_info(folder: Path) -> PackageInfo:
+    """Return what `model.json` says, without looking at the weights.
+
+    Raises:
+        CorruptPackage: it is missing or not what it should be.
+    """
+    path = folder / INFO_FILE
+    try:
+        return PackageInfo.model_validate_json(path.read_bytes())
+    except FileNotFoundError as exc:
+        msg = f"missing file of a model package: {path}"
+        raise CorruptPackage(msg) from exc
+    except ValidationError as exc:
+        msg = f"corrupt file of a model package: {path}: {exc.errors()[0]['msg']}"
+        raise CorruptPackage(msg) from exc
+
+
+def load_package(folder: Path) -> tuple[DetectionModel, PackageInfo]:
+    """Return the network of a package, in `eval` mode with its dropout, and its description.
+
+    Raises:
+        CorruptPackage: a file is missing, the weights have another SHA-256 than `model.json` says,
+            or their names and shapes do not fit the network.
+    """
+    info = read_info(folder)
+    weights = _checked_weights(folder, info)
+    model = build_model(info.architecture, info.classes)
+    try:
+        model.load_state_dict(weights)
+    except RuntimeError as exc:
+        msg = f"weights do not fit the network: {folder / WEIGHTS_FILE}: {exc}"
+        raise CorruptPackage(msg) from exc
+    add_head_dropout(model, info.dropout)
+    return model, info
+
+
+def file_sha256(path: Path) -> str:
+    """Return the SHA-256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _checked_weights(folder: Path, info: PackageInfo) -> dict[str, torch.Tensor]:
+    path = folder / WEIGHTS_FILE
+    if not path.is_file():
+        msg = f"missing file of a model package: {path}"
+        raise CorruptPackage(msg)
+    found = file_sha256(path)
+    if found != info.weights_sha256:
+        msg = f"corrupt file of a model package: {path}: SHA-256 is {found}"
+        raise CorruptPackage(msg)
+    try:
+        weights: dict[str, torch.Tensor] = load_file(path)
+    except SafetensorError as exc:
+        msg = f"corrupt file of a model package: {path}: {exc}"
+        raise CorruptPackage(msg) from exc
+    return weights
+
+
+def _base_weights(base: str) -> dict[str, torch.Tensor]:
+    if base == "yolov8n.pt":
+        official: dict[str, torch.Tensor] = YOLO(base).model.float().state_dict()
+        return official
+    for folder in (BASES / base, Path(base)):
+        if folder.is_dir():
+            return _checked_weights(folder, read_info(folder))
+    msg = f"unknown base model: {base!r}"
+    raise UnknownBase(msg)

@@ -1,0 +1,47 @@
+"""Ultralytics, imported with its switches set: it installs nothing, sends nothing, asks nobody.
+
+The switches are read when Ultralytics is first imported, so everything of it comes through here.
+"""
+
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+os.environ.setdefault("YOLO_OFFLINE", "true")
+os.environ.setdefault("YOLO_AUTOINSTALL", "false")
+os.environ.setdefault(
+    "YOLO_CONFIG_DIR", str(Path(tempfile.gettempdir()) / f"fovea-ultralytics-{os.getuid()}")
+)
+
+from ultralytics import YOLO
+from ultralytics.data.augment import LetterBox
+from ultralytics.models.yolo.detect import DetectionTrainer, DetectionValidator
+from ultralytics.nn.modules.head import Detect
+from ultralytics.nn.tasks import DetectionModel, yaml_model_load
+from ultralytics.utils import LOGGER, USER_CONFIG_DIR, nms, ops, torch_utils
+
+__all__ = [
+    "LOGGER",
+    "YOLO",
+    "Detect",
+    "DetectionModel",
+    "DetectionTrainer",
+    "DetectionValidator",
+    "LetterBox",
+    "nms",
+    "ops",
+    "provide_fonts",
+    "torch_utils",
+    "yaml_model_load",
+]
+
+
+def provide_fonts() -> None:
+    """Put a font of Matplotlib where Ultralytics looks for one before it downloads its own."""
+    from matplotlib import get_data_path
+
+    font = Path(get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"
+    for name in ("Arial.ttf", "Arial.Unicode.ttf"):
+        if not (USER_CONFIG_DIR / name).exists():
+            shutil.copyfile(font, USER_CONFIG_DIR / name)

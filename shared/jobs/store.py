@@ -1,0 +1,316 @@
+"""Jobs in the database: submit, claim, heartbeat, finish, cancel, reap."""
+
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Literal, cast
+
+import structlog
+from pydantic import BaseModel
+from sqlalchemy import CursorResult, select, update
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
+
+from shared.database import Database, call_after_commit, utcnow
+from shared.errors import Conflict, NotFound
+from shared.jobs.bell import Bell
+from shared.jobs.tables import JobRow
+from shared.models.jobs import FINAL_STATES, JobState, JobView
+from shared.settings import Settings
+
+log = structlog.stdlib.get_logger()
+
+FinalState = Literal["succeeded", "failed", "cancelled"]
+
+
+class UnknownJob(NotFound):
+    """No job has this id."""
+
+
+class JobAlreadyFinished(Conflict):
+    """The job ended before, so it cannot be cancelled."""
+
+
+@dataclass(frozen=True)
+class JobSubmit:
+    """What to do: `kind` is the task's name, `key` makes a second submit return the first job."""
+
+    kind: str
+    project: str
+    payload: BaseModel
+    key: str | None = None
+    round_id: str | None = None
+    step: str | None = None
+
+
+@dataclass(frozen=True)
+class Claim:
+    """The right to work on a job, until somebody else gets it: worker and attempt fence it off."""
+
+    job: JobView
+    worker: str
+
+
+class JobStore:
+    """All that is ever done to a job row."""
+
+    def __init__(self, database: Database, bell: Bell, settings: Settings) -> None:
+        """Keep rows in `database`, and ring through `bell`."""
+        self.database = database
+        self.bell = bell
+        self._settings = settings
+
+    def submit(self, session: Session, job: JobSubmit) -> JobView:
+        """Insert the job in the caller's transaction and ring after its commit.
+
+        A job with the same key is returned instead of a second one being made.
+        """
+        key = job.key or uuid.uuid4().hex
+        row = JobRow(
+            id=uuid.uuid4().hex,
+            key=key,
+            kind=job.kind,
+            project=job.project,
+            payload=job.payload.model_dump(mode="json"),
+            round_id=job.round_id,
+            step=job.step,
+            state="queued",
+            max_attempts=self._settings.job_max_attempts,
+        )
+        try:
+            with session.begin_nested():
+                session.add(row)
+        except IntegrityError:
+            return view(session.scalars(select(JobRow).where(JobRow.key == key)).one())
+        call_after_commit(session, lambda: self.bell.ring(row.kind, row.id))
+        return view(row)
+
+    def get(self, job_id: str) -> JobView:
+        """Return one job.
+
+        Raises:
+            UnknownJob: no job has this id.
+        """
+        with self.database.transaction() as session:
+            return view(_require(session, job_id))
+
+    def find(self, key: str) -> JobView | None:
+        """Return the job with this key, if there is one."""
+        with self.database.transaction() as session:
+            row = session.scalars(select(JobRow).where(JobRow.key == key)).one_or_none()
+            return view(row) if row else None
+
+    def list(
+        self,
+        *,
+        project: str | None = None,
+        state: JobState | None = None,
+        round_id: str | None = None,
+        limit: int = 100,
+    ) -> Sequence[JobView]:
+        """Return jobs, the newest first."""
+        query = select(JobRow).order_by(JobRow.created_at.desc(), JobRow.id).limit(limit)
+        for column, value in (
+            (JobRow.project, project),
+            (JobRow.state, state),
+            (JobRow.round_id, round_id),
+        ):
+            if value is not None:
+                query = query.where(column == value)
+        with self.database.transaction() as session:
+            return [view(row) for row in session.scalars(query)]
+
+    def cancel(self, job_id: str) -> JobView:
+        """Cancel a queued job at once; ask a running one to stop.
+
+        Raises:
+            UnknownJob: no job has this id.
+            JobAlreadyFinished: it ended before.
+        """
+        with self.database.transaction() as session:
+            row = _require(session, job_id)
+            if row.state in FINAL_STATES:
+                msg = f"job {job_id!r} is already {row.state}"
+                raise JobAlreadyFinished(msg)
+            row.cancel_requested = True
+            if row.state == "queued":
+                self._end(session, row, "cancelled", error=None)
+            return view(row)
+
+    def claim(self, job_id: str, worker: str) -> Claim | None:
+        """Take a queued job for this worker; None when somebody else has it or it is over."""
+        now = utcnow()
+        with self.database.transaction() as session:
+            taken = _rowcount(
+                session,
+                update(JobRow)
+                .where(JobRow.id == job_id, JobRow.state == "queued")
+                .values(
+                    state="running",
+                    worker=worker,
+                    attempts=JobRow.attempts + 1,
+                    heartbeat_at=now,
+                    started_at=now,
+                ),
+            )
+            return Claim(view(_require(session, job_id)), worker) if taken else None
+
+    def beat(self, claim: Claim, progress: float | None = None, message: str | None = None) -> bool:
+        """Give a sign of life; return False when the job is no longer this worker's."""
+        values: dict[str, Any] = {"heartbeat_at": utcnow()}
+        if progress is not None:
+            values["progress"] = min(max(progress, 0.0), 1.0)
+        if message is not None:
+            values["message"] = message
+        with self.database.transaction() as session:
+            return bool(_rowcount(session, _owned(claim).values(**values)))
+
+    def cancel_requested(self, job_id: str) -> bool:
+        """Tell whether somebody asked for this job to stop."""
+        with self.database.transaction() as session:
+            return bool(_require(session, job_id).cancel_requested)
+
+    def finish(
+        self,
+        claim: Claim,
+        state: FinalState,
+        *,
+        result: dict[str, Any] | None = None,
+        error: str | None = None,
+    ) -> bool:
+        """End the job, if it is still this worker's, and ring the round reconciler."""
+        with self.database.transaction() as session:
+            row = _require(session, claim.job.id)
+            if not _is_owner(row, claim):
+                return False
+            self._end(session, row, state, error=error, result=result)
+            return True
+
+    def release(self, claim: Claim, message: str, *, attempt_counts: bool) -> bool:
+        """Put the job back in the queue, for a later try by any worker.
+
+        The bell is rung by the reaper, after its interval, when `attempt_counts`; else at once.
+        """
+        with self.database.transaction() as session:
+            row = _require(session, claim.job.id)
+            if not _is_owner(row, claim):
+                return False
+            row.state, row.worker, row.message, row.rung_at = "queued", None, message, utcnow()
+            if not attempt_counts:
+                row.attempts -= 1
+                call_after_commit(session, lambda: self.bell.ring(row.kind, row.id))
+            return True
+
+    def reap(self) -> int:
+        """Give stale jobs to another worker, ring again for waiting ones; return how many."""
+        with self.database.transaction() as session:
+            stale = session.scalars(
+                select(JobRow)
+                .where(
+                    JobRow.state == "running",
+                    JobRow.heartbeat_at < _ago(self._settings.job_stale_s),
+                )
+                .with_for_update(skip_locked=True)
+            ).all()
+            for row in stale:
+                self._requeue_or_fail(session, row)
+            waiting = session.scalars(
+                select(JobRow).where(
+                    JobRow.state == "queued",
+                    JobRow.rung_at < _ago(self._settings.reconcile_interval_s),
+                )
+            ).all()
+            for row in waiting:
+                row.rung_at = utcnow()
+                self._ring_later(session, row)
+            return len(stale) + len(waiting)
+
+    def _requeue_or_fail(self, session: Session, row: JobRow) -> None:
+        log.warning("job.stale", job_id=row.id, kind=row.kind, worker=row.worker)
+        if row.cancel_requested:
+            self._end(session, row, "cancelled", error=None)
+        elif row.attempts >= row.max_attempts:
+            error = f"the worker was lost {row.attempts} times (last: {row.worker})"
+            self._end(session, row, "failed", error=error)
+        else:
+            row.state, row.worker, row.rung_at = "queued", None, utcnow()
+            row.message = f"worker lost, waiting for attempt {row.attempts + 1}"
+            self._ring_later(session, row)
+
+    def _ring_later(self, session: Session, row: JobRow) -> None:
+        kind, job_id = row.kind, row.id
+        call_after_commit(session, lambda: self.bell.ring(kind, job_id))
+
+    def _end(
+        self,
+        session: Session,
+        row: JobRow,
+        state: FinalState,
+        *,
+        error: str | None,
+        result: dict[str, Any] | None = None,
+    ) -> None:
+        row.state, row.error, row.result, row.finished_at = state, error, result, utcnow()
+        if state == "succeeded":
+            row.progress = 1.0
+        round_id = row.round_id
+        if round_id is not None:
+            call_after_commit(session, lambda: self.bell.ring_reconciler(round_id))
+
+
+def view(row: JobRow) -> JobView:
+    """Return the row as callers see it."""
+    seconds = None
+    if row.started_at is not None:
+        seconds = ((row.finished_at or utcnow()) - row.started_at).total_seconds()
+    return JobView(
+        id=row.id,
+        kind=row.kind,
+        project=row.project,
+        round_id=row.round_id,
+        step=row.step,
+        state=cast(JobState, row.state),
+        progress=row.progress or 0.0,
+        message=row.message or "",
+        attempts=row.attempts or 0,
+        max_attempts=row.max_attempts,
+        cancel_requested=bool(row.cancel_requested),
+        payload=row.payload,
+        result=row.result,
+        error=row.error,
+        created_at=row.created_at or utcnow(),
+        started_at=row.started_at,
+        finished_at=row.finished_at,
+        seconds=seconds,
+    )
+
+
+def _require(session: Session, job_id: str) -> JobRow:
+    row = session.get(JobRow, job_id, populate_existing=True)
+    if row is None:
+        msg = f"unknown job: {job_id!r}"
+        raise UnknownJob(msg)
+    return row
+
+
+def _owned(claim: Claim) -> Any:
+    return update(JobRow).where(
+        JobRow.id == claim.job.id,
+        JobRow.state == "running",
+        JobRow.worker == claim.worker,
+        JobRow.attempts == claim.job.attempts,
+    )
+
+
+def _is_owner(row: JobRow, claim: Claim) -> bool:
+    mine = (claim.worker, claim.job.attempts)
+    return row.state == "running" and (row.worker, row.attempts) == mine
+
+
+def _rowcount(session: Session, statement: Any) -> int:
+    return cast("CursorResult[Any]", session.execute(statement)).rowcount
+
+
+def _ago(seconds: float) -> datetime:
+    return utcnow() - timedelta(seconds=seconds)

@@ -1,0 +1,206 @@
+"""A worker process: takes job ids from its queue, claims the rows, runs the tasks."""
+
+import os
+import socket
+import threading
+import time
+import uuid
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+import structlog
+from celery import Celery
+from celery.signals import worker_shutting_down
+from prometheus_client import Counter, Gauge, Histogram, start_http_server
+from pydantic import BaseModel
+
+from shared.database import Database
+from shared.errors import AppError, BackendUnavailable
+from shared.jobs.bell import Bell, make_celery
+from shared.jobs.store import Claim, JobStore
+from shared.log import configure_logging
+from shared.models.jobs import JobView
+from shared.settings import Settings
+
+log = structlog.stdlib.get_logger()
+
+PROGRESS_EVERY_S = 0.5
+
+JOBS = Counter("fovea_jobs_total", "Jobs ended", ["queue", "kind", "state"])
+JOB_SECONDS = Histogram(
+    "fovea_job_seconds", "Duration of a job", ["kind"], buckets=(0.1, 1, 5, 15, 60, 300, 1800, 7200)
+)
+JOB_RUNNING = Gauge("fovea_job_running", "1 while a job runs", ["queue"])
+
+
+class JobCancelled(Exception):
+    """The job was asked to stop."""
+
+
+class JobLost(Exception):
+    """The job was given to another worker; this one must leave it alone."""
+
+
+class JobReleased(Exception):
+    """This worker is shutting down; the job goes back to the queue."""
+
+
+@dataclass
+class JobContext:
+    """What a task sees of its job."""
+
+    job: JobView
+    settings: Settings
+    store: JobStore
+    claim: Claim
+    stopping: threading.Event
+    _lost: threading.Event = field(default_factory=threading.Event)
+    _last: float = 0.0
+
+    def progress(self, fraction: float, message: str = "") -> None:
+        """Write progress in [0, 1] (throttled), and see whether to go on.
+
+        Raises:
+            JobCancelled: somebody asked for the job to stop.
+            JobLost: it was given to another worker.
+            JobReleased: this worker is shutting down.
+        """
+        if self.stopping.is_set():
+            raise JobReleased
+        if self._lost.is_set():
+            raise JobLost
+        now = time.monotonic()
+        if now - self._last < PROGRESS_EVERY_S and fraction < 1:
+            return
+        self._last = now
+        if not self.store.beat(self.claim, fraction, message):
+            raise JobLost
+        if self.store.cancel_requested(self.job.id):
+            raise JobCancelled
+
+    def heartbeat_until(self, done: threading.Event) -> None:
+        """Give signs of life until `done`; a back end that is down for a moment is waited for."""
+        while not done.wait(self.settings.job_heartbeat_s):
+            try:
+                alive = self.store.beat(self.claim)
+            except BackendUnavailable as exc:
+                log.warning("job.heartbeat_failed", reason=str(exc))
+                continue
+            if not alive:
+                self._lost.set()
+                return
+
+
+TaskFunction = Callable[[JobContext], BaseModel]
+Build = Callable[[Settings], Mapping[str, TaskFunction]]
+
+
+def run_worker(queue: str, settings: Settings, build: Build) -> None:
+    """Be the worker of `queue` until told to stop: the whole `main` of a worker process."""
+    configure_logging(settings, f"{queue}_worker")
+    app = make_celery(settings)
+    database = Database(settings.database_url)
+    runner = JobRunner(queue, JobStore(database, Bell(app), settings), settings)
+    for kind, function in build(settings).items():
+        register(app, kind, _shell(runner, function))
+    worker_shutting_down.connect(runner.stop, weak=False)
+    serve(app, queue, settings)
+    database.close()
+
+
+def _shell(runner: "JobRunner", function: TaskFunction) -> Callable[[str], None]:
+    return lambda job_id: runner.run(job_id, function)
+
+
+def register(app: Celery, name: str, function: Callable[[str], None]) -> None:
+    """Make `function` the task `name`, which takes one id."""
+    app.task(name=name)(function)
+
+
+def serve(app: Celery, queue: str, settings: Settings) -> None:
+    """Serve `/metrics` and consume the queue, one message at a time, until told to stop."""
+    start_http_server(settings.metrics_port, addr=settings.host)
+    app.worker_main(
+        [
+            "worker",
+            "--pool=solo",
+            f"--queues={queue}",
+            f"--hostname={queue}-{os.getpid()}@{socket.gethostname()}",
+            "--loglevel=WARNING",
+            "--without-gossip",
+            "--without-mingle",
+            "--without-heartbeat",
+        ]
+    )
+
+
+class JobRunner:
+    """Claims jobs and runs them, one at a time."""
+
+    def __init__(self, queue: str, store: JobStore, settings: Settings) -> None:
+        """Work for `queue` on the rows of `store`."""
+        self.queue = queue
+        self.store = store
+        self.settings = settings
+        self.worker = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
+        self.stopping = threading.Event()
+
+    def stop(self, **_signal: object) -> None:
+        """Let go of the current job at its next progress call."""
+        self.stopping.set()
+
+    def run(self, job_id: str, function: TaskFunction) -> None:
+        """Run one job to its end, if it is there to be claimed."""
+        claim = self.store.claim(job_id, self.worker)
+        if claim is None:
+            log.info("job.not_claimed", job_id=job_id)
+            return
+        job = claim.job
+        context = JobContext(job, self.settings, self.store, claim, self.stopping)
+        with structlog.contextvars.bound_contextvars(job_id=job.id, project=job.project):
+            log.info("job.started", kind=job.kind, attempt=job.attempts)
+            done = threading.Event()
+            heart = threading.Thread(target=context.heartbeat_until, args=(done,), daemon=True)
+            heart.start()
+            JOB_RUNNING.labels(self.queue).set(1)
+            started = time.monotonic()
+            try:
+                state = self._run_claimed(context, function)
+            finally:
+                done.set()
+                heart.join()
+                JOB_RUNNING.labels(self.queue).set(0)
+            seconds = time.monotonic() - started
+            JOBS.labels(self.queue, job.kind, state).inc()
+            JOB_SECONDS.labels(job.kind).observe(seconds)
+            log.info("job.ended", kind=job.kind, state=state, seconds=round(seconds, 3))
+
+    def _run_claimed(self, context: JobContext, function: TaskFunction) -> str:
+        claim = context.claim
+        try:
+            result = function(context)
+        except JobCancelled:
+            self.store.finish(claim, "cancelled")
+            return "cancelled"
+        except JobReleased:
+            self.store.release(claim, "released by a stopping worker", attempt_counts=False)
+            return "released"
+        except JobLost:
+            return "lost"
+        except BackendUnavailable as exc:
+            return self._retry_or_fail(claim, exc)
+        except Exception as exc:  # the one outer shell: log it, fail the job
+            known = isinstance(exc, AppError)
+            log.error("job.failed", error=str(exc), exc_info=None if known else exc)
+            self.store.finish(claim, "failed", error=f"{type(exc).__name__}: {exc}")
+            return "failed"
+        self.store.finish(claim, "succeeded", result=result.model_dump(mode="json"))
+        return "succeeded"
+
+    def _retry_or_fail(self, claim: Claim, exc: BackendUnavailable) -> str:
+        log.warning("job.backend_unavailable", reason=str(exc), attempt=claim.job.attempts)
+        if claim.job.attempts < claim.job.max_attempts:
+            self.store.release(claim, f"waiting: {exc}", attempt_counts=True)
+            return "released"
+        self.store.finish(claim, "failed", error=f"{exc.name}: {exc}")
+        return "failed"

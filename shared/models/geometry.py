@@ -1,0 +1,41 @@
+"""Boxes as they travel between services: xyxy, normalised to [0, 1]."""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+Unit = Annotated[float, Field(ge=0.0, le=1.0)]
+Xyxy = tuple[Unit, Unit, Unit, Unit]
+Source = Literal["human", "oracle", "model"]
+
+
+class Frozen(BaseModel):
+    """A value that is checked once and never changes."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Annotation(Frozen):
+    """One labelled object: who said so is part of it."""
+
+    class_id: int = Field(ge=0)
+    xyxy: Xyxy
+    source: Source = "human"
+
+    @model_validator(mode="after")
+    def _not_degenerate(self) -> Self:
+        x1, y1, x2, y2 = self.xyxy
+        if x1 >= x2 or y1 >= y2:
+            msg = f"degenerate box (needs x1 < x2 and y1 < y2): {self.xyxy}"
+            raise ValueError(msg)
+        return self
+
+
+class Detection(Frozen):
+    """One predicted object with the score of every class, in the order of the class map."""
+
+    class_id: int = Field(ge=0)
+    xyxy: Xyxy
+    score: Unit
+    class_scores: tuple[Unit, ...] = ()
+    uncertainty: float | None = Field(default=None, description="BALD over the passes, in nats.")

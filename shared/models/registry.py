@@ -1,0 +1,216 @@
+"""Models, their manifests, calibrations, gate verdicts and drift reports."""
+
+from datetime import datetime
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from shared.models.data import Split
+from shared.models.geometry import Detection, Frozen
+from shared.models.rounds import TrainingParams
+
+Alias = Literal["candidate", "calibrated", "production", "previous"]
+
+
+class Metrics(Frozen):
+    """Detection quality on one split, in [0, 1]."""
+
+    map50: float
+    map50_95: float
+    per_class_map50: dict[str, float]
+    n_images: int
+
+
+class ThresholdComponent(Frozen):
+    """Per-class score thresholds and the IoU of the non-maximum suppression."""
+
+    kind: Literal["thresholds"] = "thresholds"
+    score_thresholds: tuple[float, ...] = Field(description="One per class, in the map's order.")
+    nms_iou: float = Field(gt=0, le=1)
+    fallback: tuple[bool, ...] = Field(
+        description="Per class: too few positives, so the global threshold stands in."
+    )
+
+
+Component = Annotated[ThresholdComponent, Field(discriminator="kind")]
+
+
+class CalibrationManifest(Frozen):
+    """What serving applies on top of a model; it refuses a component it does not know."""
+
+    schema_version: Literal[1] = 1
+    project: str
+    model_version: int
+    weights_sha256: str
+    components: tuple[ThresholdComponent, ...]
+
+
+class OperatingPoint(Frozen):
+    """Quality at fixed thresholds: micro-averaged over classes at IoU 0.5."""
+
+    f1: float
+    precision: float
+    recall: float
+
+
+class CalibrationResult(Frozen):
+    """Result of a calibration job; `before` and `after` are measured on test."""
+
+    project: str
+    model_version: int
+    manifest: CalibrationManifest
+    before: OperatingPoint
+    after: OperatingPoint
+    kept: bool = Field(description="False when the fitted thresholds were not better on val.")
+
+
+class GateVerdict(Frozen):
+    """Champion against challenger on the gate split."""
+
+    project: str
+    challenger: int
+    champion: int | None
+    promoted: bool
+    reasons: tuple[str, ...]
+    challenger_metrics: Metrics
+    champion_metrics: Metrics | None
+
+
+class ModelView(Frozen):
+    """One registered model version; everything here is read from MLflow."""
+
+    project: str
+    version: int
+    aliases: tuple[str, ...]
+    dataset_version: int | None
+    round_id: str | None
+    classes: tuple[str, ...]
+    metrics: dict[str, float]
+    weights_sha256: str
+    run_id: str
+    run_url: str
+    created_at: datetime
+
+
+class TrainingCreate(Frozen):
+    """Train on a dataset version."""
+
+    dataset_version: int = Field(ge=1)
+    params: TrainingParams = TrainingParams()
+    round_id: str | None = None
+
+
+class TrainingResult(Frozen):
+    """Result of a training job."""
+
+    project: str
+    model_version: int
+    dataset_version: int
+    weights_sha256: str
+    metrics: dict[Split, Metrics]
+    seconds: dict[str, float] = Field(description="Of `train` and `evaluate`.")
+    n_iterations: int
+
+
+class EvaluationCreate(Frozen):
+    """Measure a model again."""
+
+    model_version: int = Field(ge=1)
+    dataset_version: int | None = Field(default=None, description="Unset: the newest.")
+    split: Split = "test"
+
+
+class EvaluationResult(Frozen):
+    """Result of an evaluation job."""
+
+    project: str
+    model_version: int
+    dataset_version: int
+    split: Split
+    metrics: Metrics
+
+
+class ScoringCreate(Frozen):
+    """Predict, embed and measure uncertainty for stored images, into Parquet shards."""
+
+    model_version: int | None = Field(
+        default=None, description="Unset: the base model, for embeddings before any training."
+    )
+    splits: tuple[Split, ...] = ("train",)
+    unlabelled_only: bool = Field(default=False, description="Leave labelled train images out.")
+    n_passes: int = Field(default=10, ge=2, le=100)
+
+
+class ScoringResult(Frozen):
+    """Result of a scoring job."""
+
+    project: str
+    model_version: int | None
+    n_scored: int
+    n_known: int = Field(description="Already scored by this version.")
+    images_per_s: float
+
+
+class CalibrationCreate(Frozen):
+    """Calibrate a model version on val; it must have been scored on val and test."""
+
+    model_version: int | None = Field(default=None, description="Unset: the newest.")
+
+
+class GateCreate(Frozen):
+    """Compare a model version with production on gate."""
+
+    model_version: int = Field(ge=1)
+    promote: bool = True
+
+
+class PromotionCreate(Frozen):
+    """Move the production alias by hand."""
+
+    model_version: int = Field(ge=1)
+
+
+class AliasView(Frozen):
+    """Where the serving aliases point."""
+
+    project: str
+    production: int | None
+    previous: int | None
+
+
+class Prediction(Frozen):
+    """What the served model sees in one image."""
+
+    prediction_id: str
+    image_id: str
+    project: str
+    model_version: int
+    calibrated: bool
+    width: int
+    height: int
+    detections: tuple[Detection, ...]
+    seconds: float
+
+
+class DriftCreate(Frozen):
+    """Compare a window of served predictions with the held-out images."""
+
+    since: datetime | None = Field(default=None, description="Unset: everything of the version.")
+    until: datetime | None = None
+    batch: str | None = Field(default=None, description="Only predictions sent with this label.")
+    max_predictions: int = Field(default=2000, ge=20, le=100_000)
+
+
+class DriftResult(Frozen):
+    """Result of a drift job."""
+
+    report_id: str
+    project: str
+    model_version: int
+    n_reference: int
+    n_current: int
+    drifted_columns: tuple[str, ...]
+    columns: dict[str, float] = Field(description="p-value per column.")
+    threshold: float
+    html_key: str
+    json_key: str

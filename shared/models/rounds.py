@@ -1,0 +1,155 @@
+"""Rounds, selection strategies and labelling tasks."""
+
+from datetime import datetime
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from shared.models.geometry import Annotation, Detection, Frozen
+
+Aggregation = Literal["max", "mean", "sum"]
+
+
+class RandomStrategy(Frozen):
+    """Uniform choice: the baseline that everything has to beat."""
+
+    strategy: Literal["random"] = "random"
+
+
+class UncertaintyStrategy(Frozen):
+    """The images whose boxes the model is least sure about, by one of Baal's heuristics."""
+
+    strategy: Literal["entropy", "margin", "bald"]
+    aggregation: Aggregation = Field(default="max", description="From boxes to image.")
+
+
+class CoreSetStrategy(Frozen):
+    """k-center greedy on embeddings: images far from everything labelled (arXiv:1708.00489)."""
+
+    strategy: Literal["coreset"] = "coreset"
+
+
+class KMeansStrategy(Frozen):
+    """The image nearest to each of k centroids of the embeddings; needs no trained model."""
+
+    strategy: Literal["kmeans"] = "kmeans"
+
+
+Strategy = Annotated[
+    RandomStrategy | UncertaintyStrategy | CoreSetStrategy | KMeansStrategy,
+    Field(discriminator="strategy"),
+]
+
+RoundState = Literal[
+    "scoring",
+    "selecting",
+    "labelling",
+    "training",
+    "calibrating",
+    "gating",
+    "done",
+    "failed",
+    "cancelled",
+]
+Purpose = Literal["train", "val", "gate", "test"]
+
+
+class TrainingParams(Frozen):
+    """How a model is trained; the same for every round that is to be compared."""
+
+    epochs: int = Field(default=40, ge=1, le=1000)
+    image_size: int = Field(default=320, ge=32, le=2048, multiple_of=32)
+    batch: int = Field(default=8, ge=1, le=256)
+    learning_rate: float = Field(default=0.002, gt=0, le=1)
+    seed: int = Field(default=0, ge=0)
+    base: str | None = Field(
+        default=None, description="`fovea-digits`, `scratch` or `yolov8n.pt`; unset: the setting."
+    )
+
+
+class RoundCreate(Frozen):
+    """One turn of the loop."""
+
+    strategy: Strategy = RandomStrategy()
+    budget: int = Field(default=40, ge=1, le=100_000, description="Images to have labelled.")
+    purpose: Purpose = Field(
+        default="train",
+        description="Which split the labels are for; `val`, `gate`, `test` end there.",
+    )
+    training: TrainingParams = TrainingParams()
+    seed: int = Field(default=0, ge=0)
+    auto_promote: bool = Field(default=True, description="Let the gate move the production alias.")
+
+
+class SelectedImage(Frozen):
+    """An image that was chosen, and why."""
+
+    image_id: str
+    rank: int
+    value: float | None = Field(description="What the strategy ranked by; none for random.")
+    reason: str
+
+
+class StepView(Frozen):
+    """One step of a round and the job that does it."""
+
+    step: str
+    job_id: str
+    state: str
+    seconds: float | None
+
+
+class RoundView(Frozen):
+    """A round as it stands."""
+
+    id: str
+    project: str
+    index: int = Field(description="1, 2, … within the project.")
+    state: RoundState
+    request: RoundCreate
+    selected: tuple[SelectedImage, ...]
+    n_tasks: int
+    n_done: int
+    dataset_version: int | None
+    model_version: int | None
+    promoted: bool | None
+    metrics: dict[str, float]
+    steps: tuple[StepView, ...]
+    error: str | None
+    created_at: datetime
+    finished_at: datetime | None
+
+
+TaskState = Literal["open", "leased", "labelled", "skipped"]
+
+
+class TaskView(Frozen):
+    """One image to be labelled by one person."""
+
+    id: str
+    project: str
+    round_id: str
+    image_id: str
+    rank: int
+    reason: str
+    state: TaskState
+    pre_annotations: tuple[Detection, ...]
+    annotations: tuple[Annotation, ...] | None
+    annotator: str | None
+    lease_expires_at: datetime | None
+    updated_at: datetime
+
+
+class LeaseCreate(Frozen):
+    """Ask for the next open task; it is kept for this annotator for a while."""
+
+    annotator: str = Field(min_length=1, max_length=100)
+    round_id: str | None = None
+
+
+class AnswerCreate(Frozen):
+    """What the annotator says: boxes, nothing here (no boxes), or skip."""
+
+    annotator: str = Field(min_length=1, max_length=100)
+    outcome: Literal["labelled", "skipped"] = "labelled"
+    annotations: tuple[Annotation, ...] = ()

@@ -1,0 +1,282 @@
+"""Everything about a model lives in MLflow; this is the one place that talks to it.
+
+A registered model is named after its project. Serving state is kept in aliases (stages are
+deprecated): `candidate`, `calibrated`, `production`, `previous`.
+"""
+
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
+
+from mlflow import MlflowClient
+from mlflow.artifacts import download_artifacts
+from mlflow.entities import Metric, Param, RunTag
+from mlflow.entities.model_registry import ModelVersion
+from mlflow.exceptions import MlflowException
+from mlflow.utils.time import get_current_time_millis
+
+from shared.errors import BackendUnavailable, NotFound
+from shared.models.registry import Alias, CalibrationManifest, ModelView
+
+PACKAGE = "model"
+CALIBRATION = "calibration/manifest.json"
+TAG_JOB = "fovea.job_id"
+
+
+class UnknownModel(NotFound):
+    """The project has no such model version."""
+
+
+@dataclass(frozen=True)
+class Registration:
+    """What is known of a model when it is registered."""
+
+    project: str
+    job_id: str
+    package: Path
+    classes: Sequence[str]
+    weights_sha256: str
+    dataset_version: int
+    dataset_hash: str
+    round_id: str | None
+    params: Mapping[str, Any]
+    metrics: Mapping[str, float]
+    history: Mapping[str, Sequence[float]]
+    artifacts: Sequence[Path] = ()
+
+
+class ModelRegistry:
+    """Models of all projects, in an MLflow server."""
+
+    def __init__(self, mlflow_url: str) -> None:
+        """Talk to the server at `mlflow_url`; nothing is asked before the first call."""
+        self.url = mlflow_url.rstrip("/")
+        self._client = MlflowClient(tracking_uri=self.url, registry_uri=self.url)
+
+    def check(self) -> None:
+        """Ask the server for an answer.
+
+        Raises:
+            BackendUnavailable: it gives none.
+        """
+        with self._named():
+            self._client.search_experiments(max_results=1)
+
+    def register(self, model: Registration) -> ModelView:
+        """Log a run with everything about the model and register it; one version per job id.
+
+        A job that was killed half-way and runs again gets the version it made before, if any.
+        """
+        with self._named():
+            run_id = self._run_of(model)
+            found = self._version_of_run(model.project, run_id)
+            if found is None:
+                self._log_run(run_id, model)
+                self._ensure_registered_model(model.project)
+                tags = {
+                    TAG_JOB: model.job_id,
+                    "classes": json.dumps(list(model.classes)),
+                    "weights_sha256": model.weights_sha256,
+                    "dataset_version": str(model.dataset_version),
+                    "dataset_hash": model.dataset_hash,
+                    "round_id": model.round_id or "",
+                }
+                # The version is made last: whoever sees it can download it.
+                found = self._client.create_model_version(
+                    model.project, f"runs:/{run_id}/{PACKAGE}", run_id=run_id, tags=tags
+                )
+            self._client.set_registered_model_alias(model.project, "candidate", found.version)
+            return self.get(model.project, int(found.version))
+
+    def find_by_job(self, project: str, job_id: str) -> ModelView | None:
+        """Return the version that a training job registered, if it did."""
+        with self._named():
+            wanted = f"name='{project}' and tags.`{TAG_JOB}` = '{job_id}'"
+            found = self._client.search_model_versions(wanted)
+            return self._view(found[0], self.aliases(project)) if found else None
+
+    def get(self, project: str, version: int) -> ModelView:
+        """Return one version.
+
+        Raises:
+            UnknownModel: the project has no such version.
+        """
+        with self._named(unknown=f"unknown model version: {version} of project {project!r}"):
+            found = self._client.get_model_version(project, str(version))
+            return self._view(found, self.aliases(project))
+
+    def list(self, project: str) -> list[ModelView]:
+        """Return every version of the project, the oldest first."""
+        with self._named():
+            found = self._client.search_model_versions(f"name='{project}'", max_results=10_000)
+            aliases = self.aliases(project)
+            return sorted((self._view(v, aliases) for v in found), key=lambda m: m.version)
+
+    def aliases(self, project: str) -> dict[str, int]:
+        """Return the version that each alias points to; empty for a project without models."""
+        with self._named():
+            try:
+                model = self._client.get_registered_model(project)
+            except MlflowException as exc:
+                if exc.error_code == "RESOURCE_DOES_NOT_EXIST":
+                    return {}
+                raise
+            return {alias: int(version) for alias, version in model.aliases.items()}
+
+    def set_alias(self, project: str, alias: Alias, version: int) -> None:
+        """Point an alias to a version.
+
+        Raises:
+            UnknownModel: the project has no such version.
+        """
+        with self._named(unknown=f"unknown model version: {version} of project {project!r}"):
+            self._client.set_registered_model_alias(project, alias, str(version))
+
+    def delete_alias(self, project: str, alias: Alias) -> None:
+        """Take an alias away."""
+        with self._named():
+            self._client.delete_registered_model_alias(project, alias)
+
+    def download(self, project: str, version: int, folder: Path) -> Path:
+        """Download a version's model package below `folder` and return where it lies.
+
+        Raises:
+            UnknownModel: the project has no such version.
+        """
+        model = self.get(project, version)
+        with self._named():
+            path = download_artifacts(
+                artifact_uri=f"runs:/{model.run_id}/{PACKAGE}",
+                dst_path=str(folder),
+                tracking_uri=self.url,
+            )
+        return Path(path)
+
+    def log_calibration(self, project: str, version: int, manifest: CalibrationManifest) -> None:
+        """Keep a calibration beside its model and point `calibrated` to it."""
+        model = self.get(project, version)
+        with self._named():
+            self._client.log_text(model.run_id, manifest.model_dump_json(indent=2), CALIBRATION)
+            self._client.set_model_version_tag(project, str(version), "calibrated", "true")
+        self.set_alias(project, "calibrated", version)
+
+    def calibration_json(self, project: str, version: int) -> str | None:
+        """Return a version's calibration manifest as it was written, or None if it has none."""
+        with self._named(unknown=f"unknown model version: {version} of project {project!r}"):
+            found = self._client.get_model_version(project, str(version))
+            if found.tags.get("calibrated") != "true":
+                return None
+            with TemporaryDirectory() as folder:
+                path = self._client.download_artifacts(found.run_id, CALIBRATION, folder)
+                return Path(path).read_text()
+
+    def log_artifact(self, project: str, version: int, path: Path, folder: str = "") -> None:
+        """Keep a file beside a model."""
+        model = self.get(project, version)
+        with self._named():
+            self._client.log_artifact(model.run_id, str(path), folder or None)
+
+    def log_metrics(self, project: str, version: int, metrics: Mapping[str, float]) -> None:
+        """Add metrics to a model's run."""
+        model = self.get(project, version)
+        now = get_current_time_millis()
+        with self._named():
+            self._client.log_batch(
+                model.run_id, metrics=[Metric(k, float(v), now, 0) for k, v in metrics.items()]
+            )
+
+    def _run_of(self, model: Registration) -> str:
+        experiment = self._ensure_experiment(model.project)
+        runs = self._client.search_runs([experiment], f"tags.`{TAG_JOB}` = '{model.job_id}'")
+        if runs:
+            return str(runs[0].info.run_id)
+        tags = {TAG_JOB: model.job_id, "fovea.round_id": model.round_id or ""}
+        return str(self._client.create_run(experiment, tags=tags).info.run_id)
+
+    def _version_of_run(self, project: str, run_id: str) -> ModelVersion | None:
+        found = self._client.search_model_versions(f"name='{project}'", max_results=10_000)
+        return next((v for v in found if v.run_id == run_id), None)
+
+    def _log_run(self, run_id: str, model: Registration) -> None:
+        now = get_current_time_millis()
+        self._client.log_batch(
+            run_id,
+            metrics=[
+                *(Metric(name, float(value), now, 0) for name, value in model.metrics.items()),
+                *(
+                    Metric(name, float(value), now, step)
+                    for name, values in model.history.items()
+                    for step, value in enumerate(values, start=1)
+                ),
+            ],
+            params=[Param(name, str(value)) for name, value in model.params.items()],
+            tags=[
+                RunTag("dataset_version", str(model.dataset_version)),
+                RunTag("dataset_hash", model.dataset_hash),
+            ],
+        )
+        self._client.log_artifacts(run_id, str(model.package), PACKAGE)
+        for path in model.artifacts:
+            self._client.log_artifact(run_id, str(path))
+        self._client.set_terminated(run_id)
+
+    def _ensure_experiment(self, project: str) -> str:
+        found = self._client.get_experiment_by_name(project)
+        if found is not None:
+            return str(found.experiment_id)
+        try:
+            return str(self._client.create_experiment(project))
+        except MlflowException as exc:
+            found = self._client.get_experiment_by_name(project)
+            if exc.error_code != "RESOURCE_ALREADY_EXISTS" or found is None:
+                raise
+            return str(found.experiment_id)
+
+    def _ensure_registered_model(self, project: str) -> None:
+        try:
+            self._client.create_registered_model(project)
+        except MlflowException as exc:
+            if exc.error_code != "RESOURCE_ALREADY_EXISTS":
+                raise
+
+    def _view(self, version: ModelVersion, aliases: Mapping[str, int]) -> ModelView:
+        run = self._client.get_run(version.run_id)
+        tags = version.tags
+        return ModelView(
+            project=version.name,
+            version=int(version.version),
+            aliases=tuple(sorted(a for a, v in aliases.items() if v == int(version.version))),
+            dataset_version=int(tags["dataset_version"]) if tags.get("dataset_version") else None,
+            round_id=tags.get("round_id") or None,
+            classes=tuple(json.loads(tags.get("classes", "[]"))),
+            metrics=dict(run.data.metrics),
+            weights_sha256=tags.get("weights_sha256", ""),
+            run_id=version.run_id,
+            run_url=f"{self.url}/#/experiments/{run.info.experiment_id}/runs/{version.run_id}",
+            created_at=datetime.fromtimestamp(version.creation_timestamp / 1000, tz=UTC),
+        )
+
+    @contextmanager
+    def _named(self, unknown: str | None = None) -> Iterator[None]:
+        """Turn MLflow's errors into ours: unknown things by name, a dead server as unavailable."""
+        try:
+            yield
+        except MlflowException as exc:
+            missing = {"RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"}
+            if unknown is not None and exc.error_code in missing:
+                raise UnknownModel(unknown) from exc
+            msg = f"MLflow ({self.url}): {exc.message}"
+            raise BackendUnavailable(msg) from exc
+        except OSError as exc:
+            msg = f"MLflow ({self.url}): {exc}"
+            raise BackendUnavailable(msg) from exc

@@ -1,0 +1,203 @@
+"""Ultralytics' training loop with our model, settings and checkpoints; only the child imports it."""
+
+import math
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from shared.detector.dropout import add_head_dropout
+from shared.detector.package import new_model
+from shared.detector.ultralytics_env import (
+    DetectionModel,
+    DetectionTrainer,
+    provide_fonts,
+    torch_utils,
+)
+from training_service.app.services.specs import Progress, TrainSpec
+
+CHECKPOINT = "checkpoint.pt"
+WARM_UP_ITERATIONS = 30
+AVERAGE_DECAY, AVERAGE_RAMP = 0.99, 50
+
+
+class MixedPrecisionModel(DetectionModel):  # type: ignore[misc] # Ultralytics has no types
+    """A detector whose network runs in bfloat16 while training on a CPU; its losses stay float32."""
+
+    def predict(self, x: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
+        """Return the head's output for images (B, 3, H, W)."""
+        if not self.training:
+            return super().predict(x, *args, **kwargs)
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            output = super().predict(
+                x.contiguous(memory_format=torch.channels_last), *args, **kwargs
+            )
+        return _as_float32(output)
+
+
+class DetectorTraining(DetectionTrainer):  # type: ignore[misc]
+    """Training for small sets: warm start, weight average, and a checkpoint that resumes exactly.
+
+    The name must not hold `Trainer`: Ultralytics adds its own MLflow logging to classes that do.
+    """
+
+    def __init__(self, spec: TrainSpec, report: Callable[[Progress], None]) -> None:
+        """Prepare the training of `spec`; `report` is told after every epoch."""
+        self.spec = spec
+        self.report = report
+        self.history: dict[str, list[float]] = {}
+        self.n_iterations = 0
+        self.seconds = 0.0
+        self._checkpoint_at = self._epoch_at = time.monotonic()
+        threads = spec.threads or os.cpu_count() or 1
+        # Ultralytics takes all cores but one, and sets that when it chooses the device.
+        torch_utils.NUM_THREADS = threads
+        provide_fonts()
+        super().__init__(overrides=overrides(spec))
+        torch.set_num_threads(threads)
+        self.bfloat16 = self.device.type == "cpu" and wants_bfloat16(spec.precision)
+        self.add_callback("on_train_epoch_start", lambda trainer: trainer.seed_epoch())
+        self.add_callback("on_train_epoch_end", lambda trainer: trainer.end_epoch())
+
+    def setup_model(self) -> None:
+        """Build the network from its base."""
+        kind = MixedPrecisionModel if self.bfloat16 else DetectionModel
+        torch.manual_seed(self.spec.params.seed)
+        self.model = new_model(self.spec.classes, self.spec.base, kind=kind)
+        add_head_dropout(self.model, self.spec.dropout)
+        if self.bfloat16:
+            self.model = self.model.to(memory_format=torch.channels_last)
+
+    def set_model_attributes(self) -> None:
+        """Give the network what its loss reads; its classes it has already."""
+        self.model.args = self.args
+
+    def resume_training(self, ckpt: None) -> None:
+        """Go on from our own checkpoint, if there is one."""
+        del ckpt
+        self.ema.decay = _average_decay
+        path = self.spec.work / CHECKPOINT
+        if not path.exists():
+            return
+        saved = torch.load(path, map_location=self.device, weights_only=True)
+        self.model.load_state_dict(saved["model"])
+        self.ema.ema.load_state_dict(saved["ema"])
+        self.ema.updates = saved["updates"]
+        self.optimizer.load_state_dict(saved["optimizer"])
+        self.history = saved["history"]
+        self.n_iterations = saved["n_iterations"]
+        self.seconds = saved["seconds"]
+        self.start_epoch = saved["epoch"] + 1
+
+    def seed_epoch(self) -> None:
+        """Make an epoch's order and augmentation depend on its number, not on what ran before."""
+        seed = self.spec.params.seed * 100_003 + self.epoch
+        torch_utils.init_seeds(seed, deterministic=True)
+        self.train_loader.generator.manual_seed(seed)
+        self._epoch_at = time.monotonic()
+
+    def optimizer_step(self) -> None:
+        """Make a step, and count it."""
+        super().optimizer_step()
+        self.n_iterations += 1
+
+    def end_epoch(self) -> None:
+        """Keep the losses and tell how far we are."""
+        for name, value in self.tloss.items():
+            self.history.setdefault(name, []).append(float(value))
+        self.seconds += time.monotonic() - self._epoch_at
+        done = self.epoch + 1
+        total = sum(losses[-1] for losses in self.history.values())
+        message = f"epoch {done} of {self.epochs}, loss {total:.3f}"
+        self.report(Progress(fraction=done / self.epochs, message=message))
+
+    def validate(self) -> tuple[dict[str, float], float]:
+        """Skip the measurement on val: no epoch is chosen by it."""
+        return {}, 0.0
+
+    def final_eval(self) -> None:
+        """Leave the measurement to `evaluate`."""
+
+    def save_model(self) -> bool:
+        """Write the checkpoint: beside its place first, so that there is never half of one."""
+        last = self.epoch + 1 >= self.epochs
+        now = time.monotonic()
+        if not last and now - self._checkpoint_at < self.spec.checkpoint_every_s:
+            return False
+        self._checkpoint_at = now
+        saved = {
+            "epoch": self.epoch,
+            "model": self.model.state_dict(),
+            "ema": self.ema.ema.state_dict(),
+            "updates": self.ema.updates,
+            "optimizer": self.optimizer.state_dict(),
+            "history": self.history,
+            "n_iterations": self.n_iterations,
+            "seconds": self.seconds,
+        }
+        path = self.spec.work / CHECKPOINT
+        beside = path.with_suffix(".tmp")
+        torch.save(saved, beside)
+        beside.replace(path)
+        return True
+
+
+def overrides(spec: TrainSpec) -> dict[str, Any]:
+    """Return Ultralytics' arguments: settings that help small sets, nothing it does by itself."""
+    params = spec.params
+    return {
+        "model": "yolov8n.yaml",
+        "data": str(spec.data_yaml),
+        "save_dir": str(spec.work / "run"),
+        "epochs": params.epochs,
+        "imgsz": params.image_size,
+        "batch": params.batch,
+        # The default accumulates gradients over 64 images: a tenth of the steps.
+        "nbs": params.batch,
+        "seed": params.seed,
+        "optimizer": "AdamW",
+        "lr0": params.learning_rate,
+        "momentum": 0.9,
+        "warmup_epochs": _warm_up_epochs(spec),
+        "warmup_bias_lr": 0.0,
+        "patience": params.epochs + 1,
+        "mosaic": 0.0,
+        "close_mosaic": 0,
+        "cache": "ram",
+        "workers": 0,
+        "amp": torch.cuda.is_available(),
+        "val": False,
+        "plots": False,
+        "verbose": False,
+    }
+
+
+def wants_bfloat16(precision: str, cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
+    """Tell whether to train in bfloat16 on this CPU: `auto` asks for its instructions."""
+    if precision != "auto":
+        return precision == "bfloat16"
+    if not cpuinfo.exists():
+        return False
+    flags = next((line for line in cpuinfo.read_text().splitlines() if line.startswith("flags")), "")
+    return not {"avx512_bf16", "amx_bf16"}.isdisjoint(flags.split())
+
+
+def _warm_up_epochs(spec: TrainSpec) -> float:
+    n_images = sum(1 for _ in (spec.data_yaml.parent / "images" / "train").iterdir())
+    n_batches = -(-n_images // spec.params.batch)
+    return min(3.0, WARM_UP_ITERATIONS / n_batches)
+
+
+def _average_decay(n_updates: int) -> float:
+    return AVERAGE_DECAY * (1 - math.exp(-n_updates / AVERAGE_RAMP))
+
+
+def _as_float32(output: Any) -> Any:
+    if isinstance(output, torch.Tensor):
+        return output.float()
+    if isinstance(output, dict):
+        return {key: _as_float32(value) for key, value in output.items()}
+    return [_as_float32(value) for value in output]
