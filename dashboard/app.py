@@ -8,13 +8,14 @@ from dashboard.session import show
 from dashboard.views import annotate, curve, drift, images, loop, try_it
 
 st.set_page_config(page_title="Fovea", page_icon=":material/visibility:", layout="wide")
+# Streamlit leaves the room of a toolbar that is not shown.
+st.html("<style>.stMainBlockContainer{padding-top:2.5rem;padding-bottom:2rem}</style>")
 pages = {
     "Run": [
         st.Page(
             partial(show, loop.page),
             title="Loop",
             icon=":material/cycle:",
-            url_path="loop",
             default=True,
         ),
         st.Page(

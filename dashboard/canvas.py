@@ -1,8 +1,8 @@
 """The picture that is drawn on: the front end of streamlit-image-annotation, called directly.
 
-The package's own Python function has a fixed palette, never enlarges a small picture, and turns both
-axes back into pixels by the ratio of the widths alone, which is wrong by the rounding of the height.
-Its front end has none of this, so it gets our colours and a picture already in its final size.
+The package's own Python function has a fixed palette, never enlarges a small picture, and turns
+both axes back into pixels by the ratio of the widths alone, which is wrong by the rounding of the
+height. Its front end does none of this: it gets our colours and a picture in its final size.
 """
 
 from collections.abc import Mapping, Sequence
@@ -78,7 +78,7 @@ def annotate(
 def annotations_of(
     drawn: Sequence[Mapping[str, object]], size_wh: tuple[int, int]
 ) -> tuple[Annotation, ...]:
-    """Return drawn boxes as a person's labels, without slips of the mouse and boxes out of sight."""
+    """Return drawn boxes as a person's labels, without slips of the mouse or boxes outside."""
     labels = []
     for item in cast(Sequence[DrawnBox], drawn):
         if abs(item["bbox"][2]) <= SLIP_PX and abs(item["bbox"][3]) <= SLIP_PX:

@@ -26,6 +26,7 @@ LABELLING_STAGES: tuple[RoundState, ...] = ("scoring", "selecting", "labelling",
 STAGE_OF_STEP: Mapping[str, RoundState] = {
     "score": "scoring",
     "select": "selecting",
+    "label": "labelling",
     "close": "labelling",
     "train": "training",
     "score_heldout": "calibrating",
@@ -170,9 +171,11 @@ def strategy_name(strategy: Strategy) -> str:
 
 
 def duration(seconds: float | None) -> str:
-    """Return seconds as people read them: `4.2 s`, `3 min 05 s`, `2 h 10 min`; empty for none."""
+    """Return seconds as people read them: `43 ms`, `4.2 s`, `3 min 05 s`; empty for none."""
     if seconds is None:
         return ""
+    if seconds < 0.9995:
+        return f"{1000 * seconds:.0f} ms"
     if seconds < 59.5:
         return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
     minutes, rest = divmod(round(seconds), 60)
@@ -188,9 +191,11 @@ def _reached(view: RoundView) -> RoundState:
     failed = [
         STAGE_OF_STEP[s.step] for s in view.steps if s.state == "failed" and s.step in STAGE_OF_STEP
     ]
-    last = failed[0] if failed else max(stages_seen, key=STAGES.index, default="scoring")
-    if not failed and view.n_tasks:
-        last = max(last, "labelling", key=STAGES.index)
+    if failed:
+        last = failed[0]
+    else:
+        stages_seen += ["labelling"] if view.n_tasks else ["scoring"]
+        last = max(stages_seen, key=STAGES.index)
     return last if view.request.purpose == "train" else _of_labelling(last)
 
 

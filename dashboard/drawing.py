@@ -96,7 +96,7 @@ def open_upright(content: bytes) -> Image.Image:
 
 
 def draw(image: Image.Image, shapes: Sequence[Shape], classes: Sequence[str]) -> Image.Image:
-    """Return a copy with the boxes: predictions solid with score, labels dashed with their class."""
+    """Return a copy with the boxes: predictions solid with score, labels dashed."""
     canvas = image.copy()
     pen = ImageDraw.Draw(canvas)
     line = max(2, round(max(canvas.size) / 350))

@@ -1,4 +1,4 @@
-"""What every page needs: settings, the gateway's client, the chosen project, plain words for errors."""
+"""What every page needs: settings, client, the chosen project, plain words for errors."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -56,7 +56,7 @@ def plain_words() -> Iterator[None]:
     except BackendUnavailable as exc:
         st.error(f"**A part of Fovea does not answer.** {exc}", icon=":material/cloud_off:")
         st.markdown(
-            "On this machine, `make local` starts everything and `fovea doctor` says what is wrong. "
+            "On this machine, `make local` starts everything; `fovea doctor` says what is wrong. "
             "With containers it is `make up`. Nothing is lost in the meantime."
         )
         st.button("Try again", key="again-unavailable", icon=":material/refresh:")
@@ -140,7 +140,7 @@ def _pick_project(client: GatewayClient) -> str | None:
 def _no_project() -> None:
     st.info("**There is no project yet.** Make one and put images into it:", icon=":material/add:")
     st.code(
-        "fovea project create pets --classes cat,dog\nfovea ingest pets path/to/images",
+        "fovea project create pets --classes cat,dog\nfovea ingest path/to/images --project pets",
         language="bash",
     )
     st.caption("YOLO, COCO and PASCAL VOC folders or zips, or images alone. Then reload this page.")

@@ -31,6 +31,7 @@ from shared.models.registry import (
     DriftResult,
     EvaluationCreate,
     GateCreate,
+    ImagePredictions,
     ModelView,
     Prediction,
     PromotionCreate,
@@ -323,6 +324,18 @@ class GatewayClient:
             files={"file": (name, image)},
         )
         return Prediction.model_validate_json(response.content)
+
+    def image_predictions(
+        self,
+        project: str,
+        image_id: str,
+        model_version: int | None = None,
+        min_score: float | None = None,
+    ) -> ImagePredictions:
+        """Return what a model version (unset: production) saw in a stored image."""
+        path = f"/v1/projects/{project}/predictions/{image_id}"
+        query = {"model_version": model_version, "min_score": min_score}
+        return self._get(path, ImagePredictions, query)
 
     def serving(self, project: str) -> dict[str, Any]:
         """Return which model version is loaded for serving."""

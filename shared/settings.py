@@ -15,7 +15,14 @@ LOOPBACK_HOSTS = frozenset({"127.0.0.1", "localhost", "::1"})
 
 # Read by the tests, the Makefile or compose itself, never by a service.
 NOT_SETTINGS = frozenset(
-    {"FOVEA_BCCD", "FOVEA_TEST_WEAVIATE_URL", "FOVEA_TEST_S3_URL", "FOVEA_VERSION", "FOVEA_BIND"}
+    {
+        "FOVEA_BCCD",
+        "FOVEA_TEST_WEAVIATE_URL",
+        "FOVEA_TEST_S3_URL",
+        "FOVEA_TEST_DOCKER",
+        "FOVEA_VERSION",
+        "FOVEA_BIND",
+    }
 )
 
 

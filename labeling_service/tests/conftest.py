@@ -1,5 +1,29 @@
 """Fixtures of the labelling service's tests."""
 
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from labeling_service.tests.support import World
+from shared.database import Base, Database
+from shared.objects.port import ObjectStore
+from shared.objects.wiring import object_store
+from shared.settings import Settings
 from shared.tests.postgres import database_url, postgres_server, postgres_url
 
-__all__ = ["database_url", "postgres_server", "postgres_url"]
+__all__ = ["database_url", "postgres_server", "postgres_url", "store", "world"]
+
+
+@pytest.fixture
+def world(database_url: str) -> Iterator[World]:
+    """The service on SQLite and on PostgreSQL."""
+    database = Database(database_url)
+    Base.metadata.create_all(database.engine)
+    yield World(database)
+    database.close()
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> ObjectStore:
+    return object_store(Settings(object_store_url=f"file:{tmp_path}/objects"))

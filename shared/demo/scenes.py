@@ -149,13 +149,11 @@ class SceneMaker:
                 return colour
 
     def _finish(self, canvas: NDArray[np.float32]) -> Image:
-        canvas = canvas * self.rng.uniform(*self.style.brightness)
+        canvas *= self.rng.uniform(*self.style.brightness)
         if self.style.blur_sigma:
-            canvas = cv2.GaussianBlur(canvas, (0, 0), self.style.blur_sigma)
-        canvas = canvas + self.rng.normal(
-            0, self.rng.uniform(*self.style.noise_sigma), canvas.shape
-        )
-        return np.clip(canvas, 0, 255).astype(np.uint8)
+            canvas[:] = cv2.GaussianBlur(canvas, (0, 0), self.style.blur_sigma)
+        noise = self.rng.normal(0, self.rng.uniform(*self.style.noise_sigma), canvas.shape)
+        return np.clip(canvas + noise, 0, 255).astype(np.uint8)
 
 
 def _touch(a: tuple[int, int, int, int], b: tuple[int, int, int, int]) -> bool:

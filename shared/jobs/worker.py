@@ -109,7 +109,10 @@ def run_worker(queue: str, settings: Settings, build: Build) -> None:
 
 
 def _shell(runner: "JobRunner", function: TaskFunction) -> Callable[[str], None]:
-    return lambda job_id: runner.run(job_id, function)
+    def shell(job_id: str) -> None:
+        runner.run(job_id, function)
+
+    return shell
 
 
 def register(app: Celery, name: str, function: Callable[[str], None]) -> None:

@@ -142,26 +142,29 @@ class IngestionCreate(Frozen):
     split: Split | None = Field(default=None, description="Put every image into this split.")
 
 
+RejectionReason = Literal[
+    "unreadable",
+    "truncated",
+    "mislabelled",
+    "animated",
+    "oversized",
+    "unsupported",
+    "degenerate_box",
+    "out_of_range_box",
+    "unknown_class",
+    "bad_annotation",
+    "missing_image",
+    "unsafe_path",
+    "link",
+    "archive_bomb",
+]
+
+
 class Rejection(Frozen):
     """One thing that was not taken, and why."""
 
     name: str
-    reason: Literal[
-        "unreadable",
-        "truncated",
-        "mislabelled",
-        "animated",
-        "oversized",
-        "unsupported",
-        "degenerate_box",
-        "out_of_range_box",
-        "unknown_class",
-        "bad_annotation",
-        "missing_image",
-        "unsafe_path",
-        "link",
-        "archive_bomb",
-    ]
+    reason: RejectionReason
     detail: str
 
 

@@ -192,6 +192,15 @@ class Prediction(Frozen):
     seconds: float
 
 
+class ImagePredictions(Frozen):
+    """What a model version saw in a stored image when it scored it."""
+
+    project: str
+    image_id: str
+    model_version: int | None = Field(description="None: the base model.")
+    detections: tuple[Detection, ...]
+
+
 class DriftCreate(Frozen):
     """Compare a window of served predictions with the held-out images."""
 

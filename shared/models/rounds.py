@@ -115,12 +115,13 @@ class RoundView(Frozen):
     promoted: bool | None
     metrics: dict[str, float]
     steps: tuple[StepView, ...]
+    note: str | None = Field(default=None, description="What was not as asked for, in words.")
     error: str | None
     created_at: datetime
     finished_at: datetime | None
 
 
-TaskState = Literal["open", "leased", "labelled", "skipped"]
+TaskState = Literal["open", "leased", "labelled", "skipped", "closed"]
 
 
 class TaskView(Frozen):

@@ -1,8 +1,8 @@
 """Train the shipped base model: yolov8n on scenes of digits that the demo does not use.
 
-    python -m training_service.scripts.train_base [--images 1600] [--epochs 40] [--threads 1]
+    python -m training_service.scripts.train_base [--images 1600] [--epochs 20] [--threads 1]
 
-About 15 minutes on one thread; writes `shared/detector/base/fovea-digits/`.
+About ten minutes on one thread; writes `shared/detector/base/fovea-digits/`.
 """
 
 import argparse
@@ -23,7 +23,7 @@ def main() -> None:
     """Make the data, train, measure on val, write the package in half precision."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--images", type=int, default=1600)
-    parser.add_argument("--epochs", type=int, default=40)
+    parser.add_argument("--epochs", type=int, default=20)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--work", type=Path, default=Path(tempfile.gettempdir()) / "fovea-base")
     args = parser.parse_args()
@@ -39,7 +39,7 @@ def main() -> None:
         threads=args.threads,
     )
     training = DetectorTraining(spec, _say)
-    training.train()
+    training.run()
     options = PackageOptions(image_size=params.image_size, base="scratch", half=True)
     save_package(training.ema.ema, BASES / NAME, options)
     model, _ = load_package(BASES / NAME)

@@ -1,7 +1,7 @@
 """Synthetic predictions: what a model might see in ordinary and in changed images."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -40,9 +40,7 @@ def store_in(folder: Path) -> ObjectStore:
     return store
 
 
-def scored_images(
-    n: int, seed: int, split: Split = "val", shift: float = 0.0
-) -> list[ScoredImage]:
+def scored_images(n: int, seed: int, split: Split = "val", shift: float = 0.0) -> list[ScoredImage]:
     """Images of one kind of scene; `shift` darkens them and moves their embeddings."""
     rng = np.random.default_rng(seed)
     return [_scored(rng, split, shift) for _ in range(n)]
@@ -81,7 +79,6 @@ class RegisteredModels:
 
     production: int | None = 3
     manifest: str | None = None
-    aliases_by_name: dict[str, int] = field(default_factory=dict)
 
     def aliases(self, project: str) -> dict[str, int]:
         assert project == PROJECT
@@ -103,6 +100,7 @@ class RegisteredModels:
         )
 
     def calibration_json(self, project: str, version: int) -> str | None:
+        assert (project, version) == (PROJECT, self.production)
         return self.manifest
 
 

@@ -1,5 +1,6 @@
-"""Ultralytics' training loop with our model, settings and checkpoints; only the child imports it."""
+"""Ultralytics' training loop with our model, settings and checkpoints; for the child only."""
 
+import contextlib
 import math
 import os
 import time
@@ -24,8 +25,12 @@ WARM_UP_ITERATIONS = 30
 AVERAGE_DECAY, AVERAGE_RAMP = 0.99, 50
 
 
+class AlreadyTrained(Exception):
+    """The checkpoint is that of the last epoch."""
+
+
 class MixedPrecisionModel(DetectionModel):  # type: ignore[misc] # Ultralytics has no types
-    """A detector whose network runs in bfloat16 while training on a CPU; its losses stay float32."""
+    """A detector whose network trains in bfloat16 on a CPU; its losses stay float32."""
 
     def predict(self, x: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
         """Return the head's output for images (B, 3, H, W)."""
@@ -52,15 +57,17 @@ class DetectorTraining(DetectionTrainer):  # type: ignore[misc]
         self.n_iterations = 0
         self.seconds = 0.0
         self._checkpoint_at = self._epoch_at = time.monotonic()
-        threads = spec.threads or os.cpu_count() or 1
-        # Ultralytics takes all cores but one, and sets that when it chooses the device.
-        torch_utils.NUM_THREADS = threads
+        use_threads(spec.threads)
         provide_fonts()
         super().__init__(overrides=overrides(spec))
-        torch.set_num_threads(threads)
         self.bfloat16 = self.device.type == "cpu" and wants_bfloat16(spec.precision)
         self.add_callback("on_train_epoch_start", lambda trainer: trainer.seed_epoch())
         self.add_callback("on_train_epoch_end", lambda trainer: trainer.end_epoch())
+
+    def run(self) -> None:
+        """Train to the end, from the checkpoint if there is one; `ema.ema` is the result."""
+        with contextlib.suppress(AlreadyTrained):
+            self.train()
 
     def setup_model(self) -> None:
         """Build the network from its base."""
@@ -91,6 +98,8 @@ class DetectorTraining(DetectionTrainer):  # type: ignore[misc]
         self.n_iterations = saved["n_iterations"]
         self.seconds = saved["seconds"]
         self.start_epoch = saved["epoch"] + 1
+        if self.start_epoch >= self.epochs:
+            raise AlreadyTrained
 
     def seed_epoch(self) -> None:
         """Make an epoch's order and augmentation depend on its number, not on what ran before."""
@@ -145,6 +154,14 @@ class DetectorTraining(DetectionTrainer):  # type: ignore[misc]
         return True
 
 
+def use_threads(threads: int) -> None:
+    """Give this process so many threads, 0 for all cores; Ultralytics would leave one core idle."""
+    n_threads = threads or os.cpu_count() or 1
+    # Read when Ultralytics chooses the device, by then overruling what torch was told.
+    torch_utils.NUM_THREADS = n_threads
+    torch.set_num_threads(n_threads)
+
+
 def overrides(spec: TrainSpec) -> dict[str, Any]:
     """Return Ultralytics' arguments: settings that help small sets, nothing it does by itself."""
     params = spec.params
@@ -181,7 +198,9 @@ def wants_bfloat16(precision: str, cpuinfo: Path = Path("/proc/cpuinfo")) -> boo
         return precision == "bfloat16"
     if not cpuinfo.exists():
         return False
-    flags = next((line for line in cpuinfo.read_text().splitlines() if line.startswith("flags")), "")
+    flags = next(
+        (line for line in cpuinfo.read_text().splitlines() if line.startswith("flags")), ""
+    )
     return not {"avx512_bf16", "amx_bf16"}.isdisjoint(flags.split())
 
 

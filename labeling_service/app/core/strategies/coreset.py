@@ -41,11 +41,11 @@ def farthest_first(
 
     Args:
         points: shape (P, D).
-        centres: shape (L, D), what is covered already; None starts at the point nearest to the mean.
+        centres: shape (L, D), covered already; None starts at the point nearest to the mean.
         n: how many; at most P are returned.
 
     Returns:
-        Index into `points` and Euclidean distance, in the order of choice; ties go to the lower index.
+        Index into `points` and Euclidean distance, in the order of choice; ties by lower index.
 
     Source:
         Sener and Savarese 2018 (arXiv:1708.00489), algorithm 1.

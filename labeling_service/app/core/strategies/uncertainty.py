@@ -40,7 +40,9 @@ def image_value(candidate: Candidate, measure: Measure, aggregation: Aggregation
     values = box_values(candidate, measure)
     if len(values) == 0:
         return NO_BOXES
-    return float({"max": np.max, "mean": np.mean, "sum": np.sum}[aggregation](values))
+    if aggregation == "max":
+        return float(values.max())
+    return float(values.mean() if aggregation == "mean" else values.sum())
 
 
 def box_values(candidate: Candidate, measure: Measure) -> FloatArray:

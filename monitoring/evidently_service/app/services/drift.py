@@ -73,7 +73,11 @@ class DriftReporter:
         progress(0.2, f"reading held-out predictions of model {model.version}")
         reference = self._reference(model)
         progress(0.5, f"comparing {len(current)} served with {len(reference)} held-out images")
-        report = make_report(make_tables(reference, current, model.classes))
+        what = (
+            f"{model.project}, model version {model.version}: "
+            f"{len(current)} served against {len(reference)} held-out images"
+        )
+        report = make_report(make_tables(reference, current, model.classes), what)
         result = DriftResult(
             report_id=job.report_id,
             project=job.project,

@@ -34,23 +34,29 @@ class Report:
         return tuple(sorted(flagged, key=lambda name: (self.p_values[name], name)))
 
 
-def make_report(tables: Tables) -> Report:
+def make_report(tables: Tables, what: str) -> Report:
     """Compare the tables column by column.
 
     Every column gets the two-sample Kolmogorov-Smirnov test at `FAMILY_ALPHA` divided by the number
     of columns (Bonferroni), so that a report on unchanged images flags a column in at most one of a
     hundred. Ties, as in counts, make the test more careful, never less.
+
+    Args:
+        tables: to compare.
+        what: a few words on what they are, for the page.
     """
     os.environ.setdefault("DO_NOT_TRACK", "1")
     from evidently import DataDefinition, Dataset
     from evidently import Report as EvidentlyReport
-    from evidently.presets import DataDriftPreset
+
+    from monitoring.evidently_service.app.services.preset import DriftPage
 
     columns = tables.columns
     threshold = FAMILY_ALPHA / len(columns)
     definition = DataDefinition(numerical_columns=columns)
-    preset = DataDriftPreset(columns=columns, method="ks", threshold=threshold, drift_share=1e-9)
-    snapshot = EvidentlyReport([preset]).run(
+    summary = f"{what}. A column has drifted when its p is at most {threshold:.2g}."
+    page = DriftPage(summary=summary, columns=columns, threshold=threshold)
+    snapshot = EvidentlyReport([page]).run(
         Dataset.from_pandas(tables.current, data_definition=definition),
         Dataset.from_pandas(tables.reference, data_definition=definition),
     )

@@ -1,0 +1,32 @@
+"""The worker of the queue `data`."""
+
+from collections.abc import Mapping
+
+from pydantic import BaseModel
+
+from data_service.app import wiring
+from data_service.app.services.ingestion import Ingestion, ingest
+from shared.jobs.worker import JobContext, TaskFunction, run_worker
+from shared.models.data import IngestionCreate
+from shared.settings import Settings, load_settings
+
+
+def build(settings: Settings) -> Mapping[str, TaskFunction]:
+    """Return the tasks of this worker by name."""
+    deps = wiring.build(settings)
+
+    def run_ingestion(context: JobContext) -> BaseModel:
+        request = IngestionCreate.model_validate(context.job.payload)
+        ingestion = Ingestion(context.job.id, context.job.project, request)
+        return ingest(deps.settings, deps.database, deps.store, ingestion, context.progress)
+
+    return {"data.ingest": run_ingestion}
+
+
+def main() -> None:
+    """Work until told to stop."""
+    run_worker("data", load_settings(), build)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,129 @@
+import copy
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from inference_service.app.core.runtime import DetectionOptions, DetectorRuntime, RuntimeInput
+from inference_service.app.core.torch_runtime import (
+    TorchOptions,
+    TorchRuntime,
+    load_base_runtime,
+    load_runtime,
+)
+from inference_service.tests.contract import INPUTS, DetectorRuntimeContract, assert_equal
+from inference_service.tests.tiny import CLASSES, IMAGE_SIZE, picture, tiny_model, tiny_package
+from shared.detector.package import UnknownBase
+from shared.detector.ultralytics_env import LetterBox, nms, ops
+from shared.served import with_background
+
+OPTIONS = TorchOptions(threads=2)
+
+
+@pytest.fixture(scope="module")
+def tiny_runtime() -> TorchRuntime:
+    return TorchRuntime(tiny_model(), CLASSES, IMAGE_SIZE, OPTIONS)
+
+
+class TestTorchRuntime(DetectorRuntimeContract):
+    @pytest.fixture
+    def runtime(self, tiny_runtime: TorchRuntime) -> DetectorRuntime:
+        return tiny_runtime
+
+
+@pytest.mark.parametrize("width_height", [(96, 96), (80, 60), (31, 200)])
+def test_ten_kept_anchor_passes_equal_ten_full_passes_of_baal(
+    tiny_runtime: TorchRuntime, width_height: tuple[int, int]
+) -> None:
+    from baal.bayesian.dropout import MCDropoutModule
+
+    pixels = picture(7, *width_height)
+    model = tiny_model().fuse(verbose=False)
+    boxed = LetterBox(IMAGE_SIZE, auto=True)(image=pixels)
+    batch = torch.from_numpy(boxed).permute(2, 0, 1)[None].float() / 255
+    with torch.inference_mode():
+        _, kept = nms.non_max_suppression(
+            model(batch)[0], 0.001, 0.7, max_det=100, nc=3, return_idxs=True
+        )
+        bayesian = MCDropoutModule(copy.deepcopy(model))
+        torch.manual_seed(1234)
+        full = torch.stack([bayesian(batch)[0][0, 4:, kept[0]].T for _ in range(10)], dim=-1)
+    output = tiny_runtime.detect([RuntimeInput(pixels, 1234)], DetectionOptions())[0]
+    expected = with_background(full.numpy())
+    rows = _rows_of(output.class_scores, model, batch, kept[0])
+    assert len(rows) == len(output.xyxy) > 10
+    np.testing.assert_allclose(output.class_probabilities, expected[rows], atol=1e-5)
+    assert output.class_probabilities.std(axis=2).max() > 0.05
+
+
+def _rows_of(
+    class_scores: np.ndarray, model: torch.nn.Module, batch: torch.Tensor, kept: torch.Tensor
+) -> list[int]:
+    """Return where the output's boxes stand among the kept ones: those in the padding are gone."""
+    with torch.inference_mode():
+        scores = model(batch)[0][0, 4:, kept].T.numpy()
+    return [int(np.abs(scores - s).max(axis=1).argmin()) for s in class_scores]
+
+
+@pytest.mark.parametrize("width_height", [(96, 96), (80, 60), (61, 93), (400, 300), (31, 200)])
+def test_boxes_equal_those_of_ultralytics(
+    tiny_runtime: TorchRuntime, width_height: tuple[int, int]
+) -> None:
+    width, height = width_height
+    pixels = picture(3, width, height)
+    model = tiny_model().fuse(verbose=False)
+    boxed = LetterBox(IMAGE_SIZE, auto=True)(image=pixels)
+    batch = torch.from_numpy(np.ascontiguousarray(boxed.transpose(2, 0, 1)))[None].float() / 255
+    with torch.inference_mode():
+        found = nms.non_max_suppression(model(batch)[0], 0.25, 0.7, max_det=300, nc=3)[0]
+    expected = ops.scale_boxes(batch.shape[2:], found[:, :4], (height, width)).numpy()
+    whole = (expected[:, 0] < expected[:, 2]) & (expected[:, 1] < expected[:, 3])
+    options = DetectionOptions(score_threshold=0.25, max_boxes=300)
+    output = tiny_runtime.detect([RuntimeInput(pixels, 0)], options)[0]
+    assert len(output.xyxy) > 5
+    np.testing.assert_allclose(
+        output.xyxy * [width, height, width, height], expected[whole], atol=1e-2
+    )
+    np.testing.assert_allclose(
+        output.class_scores.max(axis=1), found[:, 4].numpy()[whole], atol=1e-5
+    )
+
+
+def test_without_dropout_all_passes_are_the_plain_scores() -> None:
+    runtime = TorchRuntime(tiny_model(dropout=0), CLASSES, IMAGE_SIZE, OPTIONS)
+    output = runtime.detect(INPUTS[:1], DetectionOptions(n_passes=3))[0]
+    plain = with_background(output.class_scores)
+    for i in range(3):
+        np.testing.assert_allclose(output.class_probabilities[:, :, i], plain, atol=1e-6)
+
+
+def test_model_package_loads_as_the_same_detector(
+    tiny_runtime: TorchRuntime, tmp_path: Path
+) -> None:
+    tiny_package(tmp_path / "model")
+    loaded = load_runtime(tmp_path / "model", OPTIONS)
+    assert loaded.classes == CLASSES
+    options = DetectionOptions()
+    assert_equal(loaded.detect(INPUTS, options), tiny_runtime.detect(INPUTS, options))
+
+
+def test_base_from_scratch_embeds_the_same_each_time() -> None:
+    one, other = (load_base_runtime("scratch", OPTIONS) for _ in range(2))
+    options = DetectionOptions(max_boxes=1, n_passes=2)
+    assert_equal(one.detect(INPUTS[:1], options), other.detect(INPUTS[:1], options))
+    assert one.detect(INPUTS[:1], options)[0].embedding.shape == (256,)
+
+
+def test_unknown_base_is_named() -> None:
+    with pytest.raises(UnknownBase, match="'nothing'"):
+        load_base_runtime("nothing", OPTIONS)
+
+
+def test_bfloat16_stays_near_full_precision(tiny_runtime: TorchRuntime) -> None:
+    half = TorchRuntime(tiny_model(), CLASSES, IMAGE_SIZE, TorchOptions(threads=2, bf16=True))
+    options = DetectionOptions(max_boxes=5)
+    for a, b in zip(
+        half.detect(INPUTS, options), tiny_runtime.detect(INPUTS, options), strict=True
+    ):
+        assert np.abs(a.embedding - b.embedding).max() < 0.05

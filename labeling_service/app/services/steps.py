@@ -1,0 +1,105 @@
+"""The steps of a round: what state each belongs to, and the job that does it."""
+
+from collections.abc import Mapping
+from typing import Literal, assert_never, cast
+
+from pydantic import BaseModel
+from sqlalchemy.orm import Session
+
+from labeling_service.app.models.schemas import RoundStep
+from labeling_service.app.models.tables import RoundRow
+from shared.jobs.store import JobStore, JobSubmit
+from shared.models.jobs import JobView
+from shared.models.registry import CalibrationCreate, GateCreate, ScoringCreate, TrainingCreate
+from shared.models.rounds import RoundCreate, RoundState
+
+JobStep = Literal["score", "select", "close", "train", "score_heldout", "calibrate", "gate"]
+# In `label` no job runs: the round waits for people.
+Step = JobStep | Literal["label"]
+
+STATES: Mapping[Step, RoundState] = {
+    "score": "scoring",
+    "select": "selecting",
+    "label": "labelling",
+    "close": "labelling",
+    "train": "training",
+    "score_heldout": "calibrating",
+    "calibrate": "calibrating",
+    "gate": "gating",
+}
+
+KINDS: Mapping[JobStep, str] = {
+    "score": "inference.score",
+    "select": "labeling.select",
+    "close": "labeling.close",
+    "train": "training.train",
+    "score_heldout": "inference.score",
+    "calibrate": "calibration.calibrate",
+    "gate": "calibration.gate",
+}
+
+
+def request_of(row: RoundRow) -> RoundCreate:
+    """Return what was asked for."""
+    return RoundCreate.model_validate(row.request)
+
+
+def step_of(row: RoundRow) -> Step:
+    """Return the step the round is at, or ended at."""
+    return cast(Step, row.step)
+
+
+def job_key(round_id: str, step: Step) -> str:
+    """Return the key that makes the job of a step unique."""
+    return f"{round_id}:{step}"
+
+
+def submit_step(session: Session, jobs: JobStore, row: RoundRow) -> JobView | None:
+    """Insert the job of the round's step in the caller's transaction; None while people label."""
+    step = step_of(row)
+    if step == "label":
+        return None
+    job = JobSubmit(
+        kind=KINDS[step],
+        project=row.project,
+        payload=payload(row, step),
+        key=job_key(row.id, step),
+        round_id=row.id,
+        step=step,
+    )
+    return jobs.submit(session, job)
+
+
+def payload(row: RoundRow, step: JobStep) -> BaseModel:
+    """Return what the job of a step is told."""
+    request = request_of(row)
+    match step:
+        case "score":
+            # The core-set needs the embeddings of labelled images too.
+            core_set = request.strategy.strategy == "coreset"
+            return ScoringCreate(model_version=row.scored_by, unlabelled_only=not core_set)
+        case "select" | "close":
+            return RoundStep(round_id=row.id)
+        case "train":
+            return TrainingCreate(
+                dataset_version=_known(row.dataset_version),
+                params=request.training,
+                round_id=row.id,
+            )
+        case "score_heldout":
+            return ScoringCreate(
+                model_version=_known(row.model_version), splits=("val", "gate", "test")
+            )
+        case "calibrate":
+            return CalibrationCreate(model_version=_known(row.model_version))
+        case "gate":
+            return GateCreate(model_version=_known(row.model_version), promote=request.auto_promote)
+        case _:
+            assert_never(step)
+
+
+def _known(version: int | None) -> int:
+    if version is None:
+        msg = "the step before has left no version"
+        raise ValueError(msg)
+    return version

@@ -1,0 +1,110 @@
+"""Processes are killed in the middle of a round; it is delayed, nothing is lost or doubled."""
+
+import os
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from shared.client import GatewayClient
+from shared.local.programs import DEFAULT_PORTS
+from shared.local.stack import EmbeddedStack
+from shared.models.rounds import RoundView
+from shared.tests.stack.rounds import finish_round, make_project, start_round
+
+pytestmark = [pytest.mark.stack, pytest.mark.timeout(1200)]
+
+THREE = {"score": "inference-worker", "select": "valkey", "train": "training-worker"}
+EVERY = [name for name in DEFAULT_PORTS if name != "supervisor"]
+
+
+class Killer:
+    """Kills a process once, as soon as the step it belongs to runs."""
+
+    def __init__(
+        self, stack: EmbeddedStack, client: GatewayClient, victims: dict[str, str]
+    ) -> None:
+        self.stack = stack
+        self.client = client
+        self.waiting = dict(victims)
+        self.killed: list[str] = []
+
+    def __call__(self, found: RoundView) -> None:
+        for step in found.steps:
+            victim = self.waiting.get(step.step)
+            if victim is not None and step.state in {"running", "succeeded"}:
+                del self.waiting[step.step]
+                pid = self.stack.pid(victim)
+                if pid:
+                    os.kill(pid, signal.SIGKILL)
+                    self.killed.append(victim)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(client: GatewayClient, digits: Path) -> RoundView:
+    """The second round of a project that nobody disturbs."""
+    make_project(client, "undisturbed", digits)
+    finish_round(client, start_round(client, "undisturbed", "random"))
+    return finish_round(client, start_round(client, "undisturbed", "coreset"))
+
+
+def test_a_round_survives_the_death_of_its_workers_and_of_the_queue(
+    stack: EmbeddedStack, client: GatewayClient, digits: Path, undisturbed: RoundView
+) -> None:
+    make_project(client, "killed", digits)
+    finish_round(client, start_round(client, "killed", "random"))
+    killer = Killer(stack, client, THREE)
+    found = finish_round(client, start_round(client, "killed", "coreset"), killer)
+    assert sorted(killer.killed) == ["inference-worker", "training-worker", "valkey"]
+    assert_same_outcome(client, found, undisturbed)
+    assert len(client.models("killed")) == 2
+    stack.wait_ready()
+
+
+@pytest.mark.kill
+@pytest.mark.parametrize("victim", EVERY)
+def test_a_round_survives_the_death_of_any_process(
+    stack: EmbeddedStack,
+    client: GatewayClient,
+    digits: Path,
+    undisturbed: RoundView,
+    victim: str,
+) -> None:
+    name = f"killed-{victim}"
+    make_project(client, name, digits)
+    finish_round(client, start_round(client, name, "random"))
+    created = start_round(client, name, "coreset")
+    killer = Killer(stack, client, {"score": victim, "train": victim, "gate": victim})
+    found = patient_finish(client, created, killer)
+    assert killer.killed
+    assert_same_outcome(client, found, undisturbed)
+    stack.wait_ready()
+
+
+def patient_finish(client: GatewayClient, created: RoundView, killer: Killer) -> RoundView:
+    """Finish a round while the gateway or a service may be down for moments."""
+    from shared.errors import BackendUnavailable
+
+    for _ in range(20):
+        try:
+            return finish_round(client, client.round(created.project, created.id), killer)
+        except BackendUnavailable:
+            time.sleep(1.0)
+    raise AssertionError(created)
+
+
+def assert_same_outcome(client: GatewayClient, found: RoundView, expected: RoundView) -> None:
+    assert (found.state, found.error) == ("done", None)
+    assert [i.image_id for i in found.selected] == [i.image_id for i in expected.selected]
+    assert label_hash(client, found) == label_hash(client, expected)
+    trainings = [step for step in found.steps if step.step == "train"]
+    assert len(trainings) == 1
+    assert client.job(trainings[0].job_id).attempts <= 2
+    same_round = [m for m in client.models(found.project) if m.round_id == found.id]
+    assert len(same_round) == 1
+
+
+def label_hash(client: GatewayClient, found: RoundView) -> str:
+    assert found.dataset_version is not None
+    return client.dataset_version(found.project, found.dataset_version).content_hash

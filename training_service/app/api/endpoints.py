@@ -1,0 +1,37 @@
+"""Routes of trainings, evaluations and models."""
+
+from fastapi import APIRouter
+
+from shared.jobs.store import JobSubmit
+from shared.models.jobs import JobView
+from shared.models.registry import EvaluationCreate, ModelView, TrainingCreate
+from training_service.app.api.dependencies import Deps
+
+router = APIRouter(prefix="/v1/projects/{project}", tags=["training"])
+
+
+@router.post("/trainings", status_code=202)
+def create_training(project: str, body: TrainingCreate, deps: Deps) -> JobView:
+    deps.datasets.dataset_version(project, body.dataset_version)
+    with deps.database.transaction() as session:
+        return deps.jobs.submit(session, JobSubmit("training.train", project, body))
+
+
+@router.post("/evaluations", status_code=202)
+def create_evaluation(project: str, body: EvaluationCreate, deps: Deps) -> JobView:
+    deps.registry.get(project, body.model_version)
+    with deps.database.transaction() as session:
+        return deps.jobs.submit(session, JobSubmit("training.evaluate", project, body))
+
+
+@router.get("/models")
+def list_models(project: str, deps: Deps) -> list[ModelView]:
+    models = deps.registry.list(project)
+    if not models:
+        deps.datasets.project(project)
+    return models
+
+
+@router.get("/models/{version}")
+def get_model(project: str, version: int, deps: Deps) -> ModelView:
+    return deps.registry.get(project, version)
