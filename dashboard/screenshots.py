@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Page
+    from playwright.sync_api import Browser, Page
 
 CHROMIUM = Path("/usr/bin/chromium")
 # File name and path; the first page of the navigation has no path.
@@ -24,22 +24,19 @@ LOAD_MS = 60_000
 
 
 @contextmanager
-def browser_page() -> Iterator["Page"]:
-    """Yield an empty page of a headless Chromium: the system's, or Playwright's own."""
+def browser() -> Iterator["Browser"]:
+    """Yield a headless Chromium: the system's, or Playwright's own."""
     from playwright.sync_api import sync_playwright
 
-    width, height = VIEWPORT_WH
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
+        chromium = playwright.chromium.launch(
             executable_path=CHROMIUM if CHROMIUM.exists() else None,
             args=["--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu"],
         )
         try:
-            page = browser.new_page(viewport={"width": width, "height": height})
-            page.set_default_timeout(LOAD_MS)
-            yield page
+            yield chromium
         finally:
-            browser.close()
+            chromium.close()
 
 
 def settle(page: "Page") -> None:
@@ -59,12 +56,16 @@ def take(url: str, folder: Path, upload: Path | None = None) -> list[Path]:
     """
     folder.mkdir(parents=True, exist_ok=True)
     taken = []
-    with browser_page() as page:
+    with browser() as chromium:
+        page = chromium.new_page()
+        page.set_viewport_size({"width": VIEWPORT_WH[0], "height": VIEWPORT_WH[1]})
+        page.set_default_timeout(LOAD_MS)
         for name, path in PAGES.items():
             page.goto(f"{url.rstrip('/')}/{path}?annotator=screenshot")
             settle(page)
-            if name == "try-it" and upload is not None:
-                page.locator('input[type="file"]').set_input_files(upload)
+            chooser = page.locator('input[type="file"]')
+            if name == "try-it" and upload is not None and chooser.count():
+                chooser.set_input_files(upload)
                 page.get_by_test_id("stImage").first.wait_for()
                 settle(page)
             taken.append(folder / f"{name}.png")

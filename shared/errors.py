@@ -1,4 +1,4 @@
-"""Errors that carry their HTTP status, so that a port's failure answers the right code by itself."""
+"""Errors that carry their HTTP status, so that a port's failure answers the right code itself."""
 
 from typing import ClassVar
 

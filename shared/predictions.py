@@ -3,6 +3,8 @@
 import io
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -41,7 +43,7 @@ class ScoredImage:
         split: of the image when it was scored.
         xyxy: shape (N, 4), normalised to [0, 1]; score at least 0.001, after NMS at IoU 0.7.
         class_scores: shape (N, C), each class's own score in [0, 1].
-        class_probabilities: shape (N, C + 1, T), background last, sums to 1 over axis 1; half precision.
+        class_probabilities: shape (N, C + 1, T), background last, sums to 1 over axis 1; float16.
         entropy: shape (N,), entropy of the mean distribution, in nats; high is uncertain.
         margin: shape (N,), first minus second probability of the mean; low is uncertain.
         bald: shape (N,), mutual information, in nats; high is uncertain.
@@ -67,14 +69,16 @@ class ScoredImage:
     @property
     def scores(self) -> FloatArray:
         """Return each box's best class score, shape (N,)."""
-        return self.class_scores.max(axis=1, initial=0.0)
+        best: FloatArray = self.class_scores.max(axis=1, initial=0.0)
+        return best
 
     @property
     def class_ids(self) -> NDArray[np.int64]:
         """Return each box's best class, shape (N,)."""
         if len(self.class_scores) == 0:
             return np.zeros(0, dtype=np.int64)
-        return self.class_scores.argmax(axis=1).astype(np.int64)
+        best: NDArray[np.int64] = self.class_scores.argmax(axis=1).astype(np.int64)
+        return best
 
 
 def shard_prefix(project: str, model_version: int | None) -> str:
@@ -84,7 +88,7 @@ def shard_prefix(project: str, model_version: int | None) -> str:
 
 def write_shard(store: ObjectStore, key: str, images: Sequence[ScoredImage]) -> None:
     """Write one shard; the same key replaces it whole."""
-    columns = {name: [_plain(getattr(i, name)) for i in images] for name in SCHEMA.names}
+    columns = [_column(field, [getattr(i, field.name) for i in images]) for field in SCHEMA]
     buffer = io.BytesIO()
     pq.write_table(pa.table(columns, schema=SCHEMA), buffer, compression="zstd")
     store.put(key, buffer.getvalue(), "application/vnd.apache.parquet")
@@ -101,8 +105,11 @@ def read_shards(
 def read_shard(store: ObjectStore, key: str) -> Iterator[ScoredImage]:
     """Yield the images of one shard."""
     table = pq.read_table(io.BytesIO(store.get(key)), schema=SCHEMA)
-    for row in table.to_pylist():
-        yield _from_row(row)
+    columns = [_values(table[name]) for name in SCHEMA.names]
+    for row in zip(*columns, strict=True):
+        values = dict(zip(SCHEMA.names, row, strict=True))
+        values["xyxy"] = values["xyxy"].reshape(-1, 4)
+        yield ScoredImage(**values)
 
 
 def scored_ids(store: ObjectStore, project: str, model_version: int | None) -> set[str]:
@@ -113,28 +120,65 @@ def scored_ids(store: ObjectStore, project: str, model_version: int | None) -> s
     return ids
 
 
-def _plain(value: object) -> object:
-    return value.tolist() if isinstance(value, np.ndarray) else value
+def _column(field: Any, values: Sequence[Any]) -> Any:
+    """Return the column of one value per image; nested lists come from flat arrays, not objects."""
+    depth = _depth(field.type)
+    if depth == 0 or not values:
+        return pa.array(values, field.type)
+    flat = np.concatenate([value.ravel() for value in values])
+    nested = pa.array(flat, _leaf(field.type))
+    for axis in reversed(range(depth)):
+        sizes = np.array([value.shape[axis] for value in values])
+        repeats = np.array([int(np.prod(value.shape[:axis])) for value in values])
+        offsets = np.concatenate(([0], np.cumsum(np.repeat(sizes, repeats))))
+        nested = pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), nested)
+    return nested.cast(field.type)
 
 
-def _from_row(row: dict[str, object]) -> ScoredImage:
-    n = len(row["xyxy"])  # type: ignore[arg-type]
-    arrays = {
-        name: np.asarray(row[name], dtype=np.float32)
-        for name in ("class_scores", "entropy", "margin", "bald", "embedding")
-    }
-    probabilities = np.asarray(row["class_probabilities"], dtype=np.float16)
-    return ScoredImage(
-        image_id=str(row["image_id"]),
-        split=row["split"],  # type: ignore[arg-type]
-        xyxy=np.asarray(row["xyxy"], dtype=np.float32).reshape(n, 4),
-        class_probabilities=probabilities.reshape(n, *(probabilities.shape[1:] or (0, 0))),
-        brightness=float(row["brightness"]),  # type: ignore[arg-type]
-        contrast=float(row["contrast"]),  # type: ignore[arg-type]
-        sharpness=float(row["sharpness"]),  # type: ignore[arg-type]
-        class_scores=arrays["class_scores"].reshape(n, -1) if n else np.zeros((0, 0), np.float32),
-        entropy=arrays["entropy"],
-        margin=arrays["margin"],
-        bald=arrays["bald"],
-        embedding=arrays["embedding"],
-    )
+def _values(column: Any) -> Iterator[Any]:
+    """Yield each image's value: text and numbers as they are, nested lists as arrays."""
+    depth = _depth(column.type)
+    if depth == 0:
+        yield from column.to_pylist()
+        return
+    array = column.combine_chunks()
+    starts = np.arange(len(array) + 1)
+    levels = []
+    for _ in range(depth):
+        starts = _offsets(array)[starts]
+        levels.append(starts)
+        array = array.values
+    flat = array.to_numpy(zero_copy_only=False)
+    counts = np.diff(np.stack(levels), axis=1)
+    for n, (start, stop) in enumerate(pairwise(starts)):
+        # A copy, so that one image kept does not keep the shard.
+        yield flat[start:stop].copy().reshape(_shape(counts[:, n]))
+
+
+def _shape(counts: NDArray[np.int64]) -> list[int]:
+    """Return the shape of an array from how many items it has, down to each axis."""
+    shape, total = [], 1
+    for count in counts.tolist():
+        shape.append(count // total if total else 0)
+        total = count
+    return shape
+
+
+def _offsets(array: Any) -> NDArray[np.int64]:
+    if pa.types.is_fixed_size_list(array.type):
+        starts: NDArray[np.int64] = np.arange(len(array) + 1) + array.offset
+        return starts * int(array.type.list_size)
+    offsets: NDArray[np.int64] = array.offsets.to_numpy().astype(np.int64)
+    return offsets
+
+
+def _depth(kind: Any) -> int:
+    return 1 + _depth(kind.value_type) if _is_list(kind) else 0
+
+
+def _leaf(kind: Any) -> Any:
+    return _leaf(kind.value_type) if _is_list(kind) else kind
+
+
+def _is_list(kind: Any) -> bool:
+    return bool(pa.types.is_list(kind) or pa.types.is_fixed_size_list(kind))

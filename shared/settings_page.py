@@ -9,9 +9,9 @@ from shared.settings import PREFIX, Settings
 
 _HEAD = """# Settings
 
-Every process reads its settings from `FOVEA_*` variables, and from nowhere else; one that no setting
-has is refused at start. The stack takes them from `.env` (see `.env.example`), `make local` from the
-environment.
+Every process reads its settings from `FOVEA_*` variables, and from nowhere else; a variable that is
+no setting is refused at start. The stack takes them from `.env` (see `.env.example`), `make local`
+from the environment.
 This page is made by `python -m shared.settings_page > docs/settings.md`.
 
 | variable | default | meaning |

@@ -15,7 +15,7 @@ OpenPage = Callable[..., AppTest]
 
 @pytest.fixture
 def open_page(monkeypatch: pytest.MonkeyPatch) -> Iterator[OpenPage]:
-    """Return a function that runs a page of the dashboard against a world, or against an address."""
+    """Return a function that runs a page against a world, or against an address."""
     for name in list(os.environ):
         if name.startswith("FOVEA_"):
             monkeypatch.delenv(name)

@@ -14,12 +14,18 @@ import httpx2
 ROOT = Path(__file__).parents[2]
 
 
+def free_port() -> int:
+    """Return a port that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
 @contextmanager
 def running_dashboard(gateway_url: str, key: str, folder: Path) -> Iterator[str]:
     """Yield the address of a dashboard that talks to `gateway_url`; its log goes to `folder`."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     environment = {k: v for k, v in os.environ.items() if not k.startswith("FOVEA_")}
     environment |= {"FOVEA_GATEWAY_URL": gateway_url, "FOVEA_API_KEY": key}
     command = [

@@ -129,6 +129,14 @@ def _actions(seat: Seat, task: TaskView, boxes: tuple[Annotation, ...] | None) -
             help="Leaves this picture out of the data set.",
             shortcut="K",
         )
+        if seat.previous:
+            st.button(
+                "Back",
+                key=f"back-{task.id}",
+                icon=":material/undo:",
+                on_click=seat.go_back,
+                help="Opens the image before this one again, with the boxes you saved.",
+            )
         if seat.problem:
             st.button(
                 "Take another image", key=f"drop-{task.id}", on_click=seat.drop, args=(task.id,)

@@ -21,6 +21,7 @@ class Seat:
         task: the one at hand; None between two.
         drafts: boxes by task id, as of the last "Complete": what a failed save leaves behind.
         problem: why the last answer was not saved.
+        previous: the task before this one, to go back to; its answer may be changed.
     """
 
     desk: Desk
@@ -28,6 +29,13 @@ class Seat:
     task: TaskView | None = None
     drafts: dict[str, tuple[Annotation, ...]] = field(default_factory=dict)
     problem: str | None = None
+    previous: TaskView | None = None
+
+    def go_back(self) -> None:
+        """Take up the task before this one again, with the boxes that were saved."""
+        if self.previous is not None:
+            self.drafts[self.previous.id] = self.previous.annotations or ()
+            self.task, self.previous, self.problem = self.previous, None, None
 
     def drop(self, task_id: str) -> None:
         """Put the task away without an answer, boxes and all."""
@@ -74,11 +82,12 @@ def answer(
         return
     said = AnswerCreate(annotator=seat.annotator, outcome=outcome, annotations=boxes)
     try:
-        seat.desk.client.answer_task(seat.desk.name, task_id, said)
+        saved = seat.desk.client.answer_task(seat.desk.name, task_id, said)
     except AppError as exc:
         seat.problem = f"{str(exc).rstrip('.')}."
         return
     seat.drop(task_id)
+    seat.previous = saved
     st.toast(_receipt(outcome, len(boxes)), icon=":material/check:")
 
 

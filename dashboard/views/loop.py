@@ -92,6 +92,8 @@ def _round(desk: Desk, view: RoundView) -> None:
         f"{request.training.epochs} epochs{purpose} · begun {view.created_at:%d %b %Y %H:%M} UTC"
     )
     st.html(step_bar(stages(view)))
+    if view.note:
+        st.info(view.note, icon=":material/info:")
     if view.state == "failed":
         st.error(f"This round failed: {view.error or 'no reason given'}", icon=":material/error:")
     if view.state == "cancelled":

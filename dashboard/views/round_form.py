@@ -23,7 +23,7 @@ MEANINGS: dict[StrategyName, str] = {
     "entropy": "Entropy: where it is least sure",
     "margin": "Margin: where two classes are close",
     "coreset": "Core-set: what looks unlike the labelled ones",
-    "kmeans": "k-means: a spread over all images, needs no model",
+    "kmeans": "k-means: a spread over all images",
     "random": "Random: the baseline",
 }
 NEED_A_MODEL: frozenset[StrategyName] = frozenset({"bald", "entropy", "margin"})

@@ -16,7 +16,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     chosen = settings or load_settings()
 
     @asynccontextmanager
-    async def lifespan(app: FastAPI) -> AsyncIterator[Mapping[str, Dependencies]]:
+    async def lifespan(_app: FastAPI) -> AsyncIterator[Mapping[str, Dependencies]]:
         deps = build(chosen)
         yield {"deps": deps}
         deps.close()

@@ -1,11 +1,12 @@
 """Alembic's entry: runs migrations on the connection it is given, and knows every table."""
 
 import importlib
+from typing import Literal
 
 from alembic import context
 from sqlalchemy import Connection
 
-from shared.database import Base
+from shared.database import Base, UtcDateTime
 
 TABLES = (
     "shared.jobs.tables",
@@ -27,6 +28,14 @@ def load_tables() -> None:
                 raise
 
 
+def _render(kind: str, item: object, context: object) -> str | Literal[False]:
+    """Write the plain type, so that a migration does not depend on code that may change."""
+    del context
+    if kind == "type" and isinstance(item, UtcDateTime):
+        return "sa.DateTime(timezone=True)"
+    return False
+
+
 def run(connection: Connection) -> None:
     """Run the migrations."""
     context.configure(
@@ -35,6 +44,7 @@ def run(connection: Connection) -> None:
         render_as_batch=connection.dialect.name == "sqlite",
         transaction_per_migration=True,
         compare_type=True,
+        render_item=_render,
     )
     with context.begin_transaction():
         context.run_migrations()

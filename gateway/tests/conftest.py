@@ -40,12 +40,12 @@ class Gateway:
         return httpx2.Client(base_url=self.url, headers=headers, timeout=20.0, trust_env=False)
 
 
-@pytest.fixture()
+@pytest.fixture
 def data() -> Echo:
     return Echo()
 
 
-@pytest.fixture()
+@pytest.fixture
 def settings(tmp_path: Path) -> Settings:
     return Settings(
         state_dir=tmp_path,
@@ -62,7 +62,7 @@ def settings(tmp_path: Path) -> Settings:
     )
 
 
-@pytest.fixture()
+@pytest.fixture
 def database(settings: Settings) -> Iterator[Database]:
     database = Database(settings.database_url)
     Base.metadata.create_all(database.engine)
@@ -70,7 +70,7 @@ def database(settings: Settings) -> Iterator[Database]:
     database.close()
 
 
-@pytest.fixture()
+@pytest.fixture
 def gateway(settings: Settings, database: Database, data: Echo) -> Iterator[Gateway]:
     with serving(data) as data_url:
         settings = settings.model_copy(update={"data_url": data_url})

@@ -3,6 +3,7 @@
 import asyncio
 import json
 from dataclasses import dataclass, field
+from typing import Any
 
 from starlette.types import Message, Receive, Scope, Send
 
@@ -16,14 +17,14 @@ class Echo:
     Attributes:
         headers: of the last request.
         n_requests: how many came.
-        peak_gap: the most bytes that it has read ahead of the answer, while echoing.
-        go_on: an event stream sends its next event when this is released.
-        hung_up: set when a caller hung up on an event stream.
+        hung_up: whether a caller hung up on an event stream.
+        document: its OpenAPI.
     """
 
     headers: list[tuple[str, str]] = field(default_factory=list)
     n_requests: int = 0
     hung_up: bool = False
+    document: dict[str, Any] = field(default_factory=dict)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -44,6 +45,10 @@ class Echo:
                 await send({"type": "http.response.body", "body": b"x" * 10, "more_body": False})
             case "early":
                 await _answer(send, {"early": True}, 422)
+            case "healthz":
+                await _answer(send, {"status": "ok"})
+            case "openapi.json":
+                await _answer(send, self.document)
             case _:
                 target = scope["raw_path"].decode() + "?" + scope["query_string"].decode()
                 body = {"method": scope["method"], "target": target, "headers": self.headers}
@@ -53,7 +58,7 @@ class Echo:
         await _start(send, [(b"content-type", b"text/event-stream")])
         await send({"type": "http.response.body", "body": b"data: first\n\n", "more_body": True})
         while (await receive())["type"] != "http.disconnect":
-            await asyncio.sleep(0)
+            pass
         self.hung_up = True
 
 

@@ -26,7 +26,7 @@ class DetectorRuntimeContract:
     def runtime(self) -> DetectorRuntime:
         raise NotImplementedError
 
-    @pytest.fixture(scope="class")
+    @pytest.fixture
     def reference(self) -> list[RuntimeOutput]:
         """Return what PyTorch sees in `INPUTS` with the default options."""
         from inference_service.app.core.torch_runtime import TorchOptions, TorchRuntime
@@ -63,16 +63,22 @@ class DetectorRuntimeContract:
         together = runtime.detect(INPUTS, DetectionOptions())
         backwards = runtime.detect(INPUTS[::-1], DetectionOptions())[::-1]
         alone = [runtime.detect([i], DetectionOptions())[0] for i in INPUTS]
-        assert_equal(together, backwards)
-        assert_equal(together, alone)
+        assert_same(together, backwards)
+        assert_same(together, alone)
+
+    def test_same_batch_again_is_equal_bit_by_bit(self, runtime: DetectorRuntime) -> None:
+        for a, b in zip(*(runtime.detect(INPUTS, DetectionOptions()) for _ in "ab"), strict=True):
+            np.testing.assert_array_equal(a.xyxy, b.xyxy)
+            np.testing.assert_array_equal(a.class_probabilities, b.class_probabilities)
+            np.testing.assert_array_equal(a.embedding, b.embedding)
 
     def test_other_seed_changes_the_passes_alone(self, runtime: DetectorRuntime) -> None:
         pixels = picture(1)
         one, other = runtime.detect(
             [RuntimeInput(pixels, 1), RuntimeInput(pixels, 2)], DetectionOptions()
         )
-        np.testing.assert_array_equal(one.xyxy, other.xyxy)
-        np.testing.assert_array_equal(one.class_scores, other.class_scores)
+        np.testing.assert_allclose(one.xyxy, other.xyxy, atol=1e-4)
+        np.testing.assert_allclose(one.class_scores, other.class_scores, atol=1e-4)
         assert np.abs(one.class_probabilities - other.class_probabilities).max() > 0.01
 
     def test_image_without_a_good_enough_box_has_none(self, runtime: DetectorRuntime) -> None:
@@ -96,8 +102,8 @@ class DetectorRuntimeContract:
             np.testing.assert_allclose(output.embedding, expected.embedding, atol=1e-3)
 
 
-def assert_equal(one: Sequence[RuntimeOutput], other: Sequence[RuntimeOutput]) -> None:
-    """Compare bit by bit."""
+def assert_same(one: Sequence[RuntimeOutput], other: Sequence[RuntimeOutput]) -> None:
+    """Compare up to what the kernels for another batch size may round differently."""
     for a, b in zip(one, other, strict=True):
         for name in ("xyxy", "class_scores", "class_probabilities", "embedding"):
-            np.testing.assert_array_equal(getattr(a, name), getattr(b, name), err_msg=name)
+            np.testing.assert_allclose(getattr(a, name), getattr(b, name), atol=1e-4, err_msg=name)

@@ -60,20 +60,20 @@ def run(settings: Settings) -> None:
     configure_logging(settings, "jobs")
     threading.excepthook = _end_process
     deps = build(settings)
+
+    def reconcile(round_id: str) -> None:
+        try:
+            deps.reconciler.reconcile(round_id)
+        except AppError as exc:
+            log.warning("reconcile.failed", round_id=round_id, reason=f"{exc.name}: {exc}")
+
     net = SafetyNet(deps.jobs, deps.reconciler, settings.reconcile_interval_s)
     app = make_celery(settings)
-    register(app, RECONCILE, lambda round_id: _reconcile(deps.reconciler, round_id))
+    register(app, RECONCILE, reconcile)
     net.start()
     serve(app, "jobs", settings)
     net.stop()
     deps.close()
-
-
-def _reconcile(reconciler: Reconciler, round_id: str) -> None:
-    try:
-        reconciler.reconcile(round_id)
-    except AppError as exc:
-        log.warning("reconcile.failed", round_id=round_id, reason=f"{exc.name}: {exc}")
 
 
 def _end_process(crash: threading.ExceptHookArgs) -> None:

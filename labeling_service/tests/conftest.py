@@ -11,8 +11,9 @@ from shared.objects.port import ObjectStore
 from shared.objects.wiring import object_store
 from shared.settings import Settings
 from shared.tests.postgres import database_url, postgres_server, postgres_url
+from shared.tests.valkey import valkey_url
 
-__all__ = ["database_url", "postgres_server", "postgres_url", "store", "world"]
+__all__ = ["database_url", "postgres_server", "postgres_url", "store", "valkey_url", "world"]
 
 
 @pytest.fixture

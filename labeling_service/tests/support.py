@@ -126,6 +126,7 @@ class FakeGateway:
     def iter_images(
         self, project: str, *, split: Split | None = None, labelled: bool | None = None
     ) -> Iterator[ImageView]:
+        self.project(project)
         for image in sorted(self.pool, key=lambda i: i.id):
             if split in (None, image.split) and labelled in (None, image.labelled):
                 yield image

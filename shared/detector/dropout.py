@@ -26,6 +26,7 @@ def add_head_dropout(model: DetectionModel, p: float) -> None:
     for block in _second_convolutions(model):
         activation = block.act[0] if isinstance(block.act, nn.Sequential) else block.act
         block.act = nn.Sequential(activation, nn.Dropout2d(p)) if p else activation
+        block.act.train(block.training)
 
 
 def head_dropout(model: DetectionModel) -> float:

@@ -129,6 +129,7 @@ def save_package(model: DetectionModel, folder: Path, options: PackageOptions) -
         for key, value in model.state_dict().items()
     }
     save_file(tensors, path)
+    path.chmod(0o644)  # safetensors makes files that only their owner reads
     depth, width, channels = model.yaml["scales"][model.yaml["scale"]]
     info = PackageInfo(
         architecture=Architecture(

@@ -154,7 +154,12 @@ def exported_by_services() -> set[str]:
         yield {}
 
     app = create_service(
-        "gateway", settings=Settings(), routers=[], lifespan=lifespan, internal=False
+        "gateway",
+        settings=Settings(),
+        routers=[],
+        lifespan=lifespan,
+        checks=lambda _state: {},
+        internal=False,
     )
     with TestClient(app) as client:
         client.get("/nowhere")

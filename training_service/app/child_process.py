@@ -19,8 +19,8 @@ def main() -> None:
 
 
 def _end_with_parent() -> None:
-    # The parent holds the other end of this pipe open as long as it lives.
-    sys.stdin.buffer.read()
+    # The parent holds the other end of this pipe open as long as it lives, and writes nothing.
+    os.read(0, 1)
     os._exit(1)
 
 

@@ -1,6 +1,6 @@
 """training_service: trainings, evaluations and models over HTTP."""
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -9,11 +9,13 @@ from fastapi import FastAPI
 from shared.service import Check, create_service
 from shared.settings import Settings, load_settings
 from training_service.app.api.endpoints import router
-from training_service.app.wiring import build
+from training_service.app.wiring import Dependencies, build
 
 
-def create_app(settings: Settings | None = None) -> FastAPI:
-    """Return the application."""
+def create_app(
+    settings: Settings | None = None, build: Callable[[Settings], Dependencies] = build
+) -> FastAPI:
+    """Return the application on what `build` makes."""
     chosen = settings or load_settings()
 
     @asynccontextmanager

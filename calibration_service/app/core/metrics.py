@@ -101,6 +101,8 @@ def average_precision(evidence: ClassEvidence, weights: FloatArray | None = None
     n_objects = float(evidence.n_objects @ per_image)
     if n_objects == 0:
         return np.full(evidence.hits.shape[1], np.nan)
+    if not len(evidence.scores):
+        return np.zeros(evidence.hits.shape[1])
     weight = per_image[evidence.image_index]
     n_found = np.cumsum(evidence.hits * weight[:, None], axis=0)
     n_seen = np.cumsum(weight)
@@ -160,8 +162,7 @@ def count_at(evidence: Sequence[ClassEvidence], score_thresholds: Sequence[float
 
 
 def _area(recall: FloatArray, precision: FloatArray) -> float:
-    last = recall[-1] if len(recall) else 1.0
-    recall = np.concatenate(([0.0], recall, [last], [1.0]))
+    recall = np.concatenate(([0.0], recall, [recall[-1]], [1.0]))
     precision = np.concatenate(([1.0], precision, [0.0], [0.0]))
     envelope = np.maximum.accumulate(precision[::-1])[::-1]
     return float(np.trapezoid(np.interp(_RECALLS, recall, envelope), _RECALLS))

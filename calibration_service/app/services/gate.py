@@ -93,9 +93,8 @@ class Gate:
         duel = Duel(manifest.classes, [i for i in images if i.image_id in known], theirs)
         passed, reasons = duel.judge(challenger.version, champion.version, progress)
         if n_missing:
-            left_out = (
-                f"{n_missing} gate images are left out: version {champion.version} lacks them"
-            )
+            who = f"version {champion.version} has not seen them"
+            left_out = f"{n_missing} gate images are left out: {who}"
             reasons = [left_out, *reasons]
         verdict = _verdict(challenger, duel.metrics(duel.challenger), passed, reasons)
         update = {

@@ -1,11 +1,11 @@
 import numpy as np
 import pytest
 
-from calibration_service.app.core.boxes import box_iou, match, nms
+from calibration_service.app.core.boxes import FloatArray, box_iou, match, nms
 from calibration_service.tests.synthetic import BELOW, LEFT, NOWHERE, RIGHT, image
 
 
-def _boxes(*boxes: tuple[float, float, float, float]) -> np.ndarray:
+def _boxes(*boxes: tuple[float, float, float, float]) -> FloatArray:
     return np.array(boxes, dtype=np.float64).reshape(-1, 4)
 
 

@@ -57,8 +57,10 @@ def test_what_only_looks_better_on_what_it_was_fitted_on_is_not_kept() -> None:
 
 def test_doubled_boxes_ask_for_a_tighter_suppression() -> None:
     double = (0.0, 0.0, 0.4, 0.26)  # overlaps LEFT by 0.65, and scores nearly as much
-    seen = [(LEFT, 0, 0.8), (double, 0, 0.79)]
-    images = [image(seen, [(LEFT, 0)], f"{i}") for i in range(12)]
+    images = [
+        image([(LEFT, 0, 0.3 + i / 20), (double, 0, 0.29 + i / 20)], [(LEFT, 0)], f"{i}")
+        for i in range(12)
+    ]
     choice = ThresholdFit(images, 1).choose(_unheard)
     assert choice.kept
     assert choice.component.nms_iou == 0.6

@@ -17,7 +17,7 @@ _MAX_RATIO = 200
 _RATIO_FROM_BYTES = 4 << 20
 
 
-class _Refused(Exception):  # noqa: N818
+class _Refused(Exception):
     def __init__(self, reason: RejectionReason, detail: str) -> None:
         super().__init__(detail)
         self.reason: RejectionReason = reason
@@ -104,9 +104,7 @@ def _safe_name(info: zipfile.ZipInfo) -> str:
     return name
 
 
-def _copy(
-    opened: zipfile.ZipFile, info: zipfile.ZipInfo, file: BinaryIO, budget: _Budget
-) -> None:
+def _copy(opened: zipfile.ZipFile, info: zipfile.ZipInfo, file: BinaryIO, budget: _Budget) -> None:
     written = 0
     with opened.open(info) as source:
         while chunk := source.read(_CHUNK):

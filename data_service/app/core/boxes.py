@@ -39,7 +39,7 @@ class PictureSize:
     orientation: int = 1
 
 
-class BadBox(Exception):  # noqa: N818 - an outcome that is reported, not a failure of ours
+class BadBox(Exception):
     """The box cannot be taken."""
 
     def __init__(self, reason: RejectionReason, detail: str) -> None:
@@ -49,7 +49,7 @@ class BadBox(Exception):  # noqa: N818 - an outcome that is reported, not a fail
         self.detail = detail
 
 
-class OtherSize(Exception):  # noqa: N818
+class OtherSize(Exception):
     """The annotation file speaks of an image of another shape."""
 
 

@@ -51,7 +51,7 @@ _BROKEN = (
 )  # fmt: skip
 
 
-class BadImage(Exception):  # noqa: N818 - an outcome that is reported, not a failure of ours
+class BadImage(Exception):
     """The bytes cannot become a picture; why is one of the reasons of a report."""
 
     def __init__(self, reason: RejectionReason, detail: str) -> None:

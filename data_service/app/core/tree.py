@@ -1,4 +1,4 @@
-"""A folder of files, listed once, links looked at, and searched the way annotation files name them."""
+"""A folder of files: listed once, links looked at, searched as annotation files name them."""
 
 import os
 from collections import defaultdict

@@ -48,9 +48,7 @@ def list_images(database: Database, project: str, query: ImageQuery) -> ImagePag
         require_project(session, project)
         rows = session.scalars(statement.order_by(ImageRow.id).limit(query.limit + 1)).all()
     views = tuple(image_view(row) for row in rows[: query.limit])
-    return ImagePage(
-        images=views, next_cursor=views[-1].id if len(rows) > query.limit else None
-    )
+    return ImagePage(images=views, next_cursor=views[-1].id if len(rows) > query.limit else None)
 
 
 def get_image(database: Database, project: str, image_id: str) -> ImageView:

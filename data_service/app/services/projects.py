@@ -1,5 +1,7 @@
 """Projects and their pinned classes."""
 
+from typing import cast
+
 from sqlalchemy import func, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
@@ -7,7 +9,7 @@ from sqlalchemy.orm import Session
 from data_service.app.models.tables import DatasetVersionRow, ImageRow, ProjectRow
 from shared.database import Database
 from shared.errors import BadRequest, Conflict, NotFound
-from shared.models.data import SPLITS, ProjectCreate, ProjectView, SplitFractions
+from shared.models.data import SPLITS, ProjectCreate, ProjectView, Split, SplitFractions
 
 
 class UnknownProject(NotFound):
@@ -96,9 +98,9 @@ def _view(session: Session, row: ProjectRow) -> ProjectView:
         .where(ImageRow.project == row.name, ImageRow.split.is_not(None))
         .group_by(ImageRow.split, ImageRow.labelled)
     ).all()
-    n_by_split = dict.fromkeys(SPLITS, 0)
+    n_by_split: dict[Split, int] = dict.fromkeys(SPLITS, 0)
     for split, _, count in counts:
-        n_by_split[split] += count
+        n_by_split[cast(Split, split)] += count
     latest = session.scalar(
         select(func.max(DatasetVersionRow.version)).where(DatasetVersionRow.project == row.name)
     )

@@ -77,9 +77,7 @@ def assign_splits(candidates: Sequence[Candidate], plan: SplitPlan) -> Assignmen
     if missing:
         share = 1 / (len(missing) + 1)
         shares = (
-            dict.fromkeys((origin, *missing), share)
-            if origin == "val"
-            else _shares(plan, missing)
+            dict.fromkeys((origin, *missing), share) if origin == "val" else _shares(plan, missing)
         )
         chosen = [c for c in candidates if splits[c.id] == origin]
         splits |= draw(chosen, shares, SplitPlan(plan.fractions, plan.seed))
@@ -108,10 +106,14 @@ def draw(
         members = units[group]
         total = counts.total() + len(members)
         behind = {s: share * total - counts[s] for s, share in shares.items() if share > 0}
-        split = plan.settled.get(group) or max(behind, key=lambda s: behind[s])
+        split = plan.settled.get(group) or _first_largest(behind)
         counts[split] += len(members)
         splits |= {member.id: split for member in members}
     return splits
+
+
+def _first_largest(values: Mapping[Split, float]) -> Split:
+    return max(values.items(), key=lambda item: item[1])[0]
 
 
 def _in_strata(units: Mapping[str, Sequence[Candidate]], seed: int) -> list[str]:

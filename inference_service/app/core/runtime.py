@@ -58,7 +58,8 @@ class RuntimeOutput:
 class DetectorRuntime(Protocol):
     """A loaded detector. One thread at a time may use it.
 
-    Equal images with equal seeds give equal results, whatever else is in the batch.
+    Equal batches give equal results, bit by bit. An equal image with an equal seed in another batch
+    gives the same result up to rounding (about 1e-6), whatever else is in the batch.
     """
 
     @property

@@ -30,7 +30,7 @@ def uncertainty(class_probabilities: FloatArray) -> Uncertainty:
     if len(class_probabilities) == 0:
         none = np.zeros(0, dtype=np.float32)
         return Uncertainty(none, none, none)
-    from baal.active.heuristics import BALD, Entropy, Margin
+    from shared.baal_env import BALD, Entropy, Margin
 
     given = class_probabilities.astype(np.float64)
     entropy, margin, bald = (

@@ -12,7 +12,7 @@ from inference_service.app.core.torch_runtime import (
     load_base_runtime,
     load_runtime,
 )
-from inference_service.tests.contract import INPUTS, DetectorRuntimeContract, assert_equal
+from inference_service.tests.contract import INPUTS, DetectorRuntimeContract, assert_same
 from inference_service.tests.tiny import CLASSES, IMAGE_SIZE, picture, tiny_model, tiny_package
 from shared.detector.package import UnknownBase
 from shared.detector.ultralytics_env import LetterBox, nms, ops
@@ -77,7 +77,7 @@ def test_boxes_equal_those_of_ultralytics(
     batch = torch.from_numpy(np.ascontiguousarray(boxed.transpose(2, 0, 1)))[None].float() / 255
     with torch.inference_mode():
         found = nms.non_max_suppression(model(batch)[0], 0.25, 0.7, max_det=300, nc=3)[0]
-    expected = ops.scale_boxes(batch.shape[2:], found[:, :4], (height, width)).numpy()
+        expected = ops.scale_boxes(batch.shape[2:], found[:, :4], (height, width)).numpy()
     whole = (expected[:, 0] < expected[:, 2]) & (expected[:, 1] < expected[:, 3])
     options = DetectionOptions(score_threshold=0.25, max_boxes=300)
     output = tiny_runtime.detect([RuntimeInput(pixels, 0)], options)[0]
@@ -105,13 +105,13 @@ def test_model_package_loads_as_the_same_detector(
     loaded = load_runtime(tmp_path / "model", OPTIONS)
     assert loaded.classes == CLASSES
     options = DetectionOptions()
-    assert_equal(loaded.detect(INPUTS, options), tiny_runtime.detect(INPUTS, options))
+    assert_same(loaded.detect(INPUTS, options), tiny_runtime.detect(INPUTS, options))
 
 
 def test_base_from_scratch_embeds_the_same_each_time() -> None:
     one, other = (load_base_runtime("scratch", OPTIONS) for _ in range(2))
     options = DetectionOptions(max_boxes=1, n_passes=2)
-    assert_equal(one.detect(INPUTS[:1], options), other.detect(INPUTS[:1], options))
+    assert_same(one.detect(INPUTS[:1], options), other.detect(INPUTS[:1], options))
     assert one.detect(INPUTS[:1], options)[0].embedding.shape == (256,)
 
 
@@ -126,4 +126,5 @@ def test_bfloat16_stays_near_full_precision(tiny_runtime: TorchRuntime) -> None:
     for a, b in zip(
         half.detect(INPUTS, options), tiny_runtime.detect(INPUTS, options), strict=True
     ):
-        assert np.abs(a.embedding - b.embedding).max() < 0.05
+        assert np.abs(a.embedding - b.embedding).max() < 0.2
+        assert np.corrcoef(a.embedding, b.embedding)[0, 1] > 0.98

@@ -6,10 +6,9 @@ from typing import Any
 import pytest
 from sqlalchemy.orm import Session
 
-from labeling_service.app.services import reconcile
 from labeling_service.app.services.reconcile import Reconciler
 from labeling_service.tests.support import World
-from shared.jobs.store import JobStore, JobSubmit
+from shared.jobs.store import JobSubmit
 from shared.models.jobs import JobView
 
 ALL_STEPS = ["calibrate", "close", "gate", "score", "score_heldout", "select", "train"]
@@ -196,14 +195,14 @@ def test_a_death_before_the_commit_leaves_the_round_where_it_was(
     world.finish(round_id, step)
     before, jobs_before = world.round(round_id), world.steps(round_id)
 
-    def die(session: Session, jobs: JobStore, row: Any) -> None:
-        reconcile_submit(session, jobs, row)
-        msg = "killed"
-        raise KeyboardInterrupt(msg)
+    submit = world.jobs.submit
 
-    reconcile_submit = reconcile.submit_step
+    def die(session: Session, job: JobSubmit) -> JobView:
+        submit(session, job)
+        raise KeyboardInterrupt
+
     with monkeypatch.context() as patch:
-        patch.setattr(reconcile, "submit_step", die)
+        patch.setattr(world.jobs, "submit", die)
         with pytest.raises(KeyboardInterrupt):
             world.reconciler.reconcile(round_id)
     assert world.round(round_id) == before

@@ -106,6 +106,8 @@ class DetectorTraining(DetectionTrainer):  # type: ignore[misc]
         seed = self.spec.params.seed * 100_003 + self.epoch
         torch_utils.init_seeds(seed, deterministic=True)
         self.train_loader.generator.manual_seed(seed)
+        # A new iterator draws from the generator, so every epoch gets one, not only the first.
+        self.train_loader.reset()
         self._epoch_at = time.monotonic()
 
     def optimizer_step(self) -> None:

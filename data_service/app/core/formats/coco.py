@@ -163,7 +163,9 @@ class _CocoFile:
         self._report_orphans(boxes)
 
     def _report_orphans(self, boxes: dict[str, list[RawBox]]) -> None:
-        known = {str(e["id"]) for e in self._document["images"] if isinstance(e, dict) and "id" in e}
+        known = {
+            str(e["id"]) for e in self._document["images"] if isinstance(e, dict) and "id" in e
+        }
         for key in boxes.keys() - known:
             for box in boxes[key]:
                 self._bad(f"{box.label}: image_id {key} is not listed", "missing_image")

@@ -74,8 +74,8 @@ def _document(item: ExportItem, classes: Sequence[str]) -> str:
     SubElement(root, "folder").text = "JPEGImages"
     SubElement(root, "filename").text = item.file_name
     size = SubElement(root, "size")
-    for tag, value in (("width", item.width), ("height", item.height), ("depth", 3)):
-        SubElement(size, tag).text = str(value)
+    for tag, number in (("width", item.width), ("height", item.height), ("depth", 3)):
+        SubElement(size, tag).text = str(number)
     for annotation in item.annotations:
         element = SubElement(root, "object")
         SubElement(element, "name").text = classes[annotation.class_id]
@@ -120,7 +120,7 @@ def _listed(tree: FileTree, parsed: Parsed) -> ListedSplits:
 
 def _listed_image(tree: FileTree, root: str, line: str) -> str | None:
     # Lists of one class have `name 1` or `name -1`; names may hold spaces.
-    for stem in (line.strip(), line.split()[0]):
+    for stem in (line.strip(), line.split(maxsplit=1)[0]):
         found = _image(tree, root, stem) or tree.find(stem, root)
         if found is not None:
             return found
@@ -157,7 +157,9 @@ def _read_file(tree: FileTree, name: str, parsed: Parsed) -> RawImage | None:
     file_name = (root.findtext("filename") or "").strip()
     path = _image(tree, base, stem) or (tree.find(file_name, base) if file_name else None)
     if path is None:
-        parsed.reject(name, "missing_image", f"the image {file_name or stem!r} is not in the source")
+        parsed.reject(
+            name, "missing_image", f"the image {file_name or stem!r} is not in the source"
+        )
         return None
     boxes = _boxes(root, path, parsed)
     return RawImage(path, boxes, None, _size(root))
@@ -212,7 +214,8 @@ def _xyxy(element: Element) -> Box:
 def _classes(tree: FileTree, parsed: Parsed) -> tuple[str, ...]:
     used = sorted({b.class_name for i in parsed.images for b in i.boxes or ()})
     ordered: list[str] = []
-    if "classes.txt" in tree:
-        lines = tree.read("classes.txt").decode("utf-8-sig", "replace").splitlines()
+    file = next((n for n in tree.names if PurePosixPath(n).name == "classes.txt"), None)
+    if file is not None:
+        lines = tree.read(file).decode("utf-8-sig", "replace").splitlines()
         ordered = [line.strip() for line in lines if line.strip()]
     return tuple(dict.fromkeys([*ordered, *used]))

@@ -2,7 +2,7 @@
 
 A label file without lines means 'nothing here'; an image without label file is unlabelled.
 Classes are those of data.yaml in its order, else of classes.txt, else named by their number.
-Splits are those of data.yaml (folders or lists), of train.txt, val.txt, ... beside it, or of folders.
+Splits are those of data.yaml (folders or lists), else of train.txt, val.txt, else of folders.
 """
 
 import math
@@ -121,9 +121,7 @@ def _numbered(used: Iterable[int]) -> tuple[str, ...]:
     return tuple(f"class_{i}" for i in range(max(used, default=-1) + 1))
 
 
-def _listed(
-    tree: FileTree, base: str, config: dict[str, object], parsed: Parsed
-) -> ListedSplits:
+def _listed(tree: FileTree, base: str, config: dict[str, object], parsed: Parsed) -> ListedSplits:
     splits = ListedSplits(parsed)
     for key, value in config.items():
         split = split_word(key)

@@ -39,7 +39,7 @@ class BuiltinLabelling:
             .group_by(TaskRow.state)
         )
         with self._database.transaction() as session:
-            counts = dict(session.execute(query).tuples().all())
+            counts = dict(session.execute(query).all())
         return Progress(
             n_tasks=sum(counts.values()),
             n_labelled=counts.get("labelled", 0),

@@ -1,15 +1,14 @@
 from pathlib import Path
 
-import cv2
 import pytest
 from pydantic import SecretStr
 
-from shared.models.data import DatasetManifest, ManifestItem, Split
-from shared.models.geometry import Annotation
+from shared.models.data import DatasetManifest
 from shared.objects.directory import DirectoryStore, SignedAddresses
-from training_service.tests.data import checkerboard
+from shared.tests.mlflow_server import mlflow_url
+from training_service.tests.data import tiny_manifest
 
-SPLITS: tuple[Split, ...] = ("train",) * 6 + ("val",) * 2 + ("test",) * 2
+__all__ = ["mlflow_url"]
 
 
 @pytest.fixture

@@ -1,0 +1,30 @@
+"""What the front end returns becomes labels."""
+
+from dashboard.canvas import annotations_of
+from shared.models.geometry import Annotation
+
+
+def test_nothing_drawn_is_no_label() -> None:
+    assert annotations_of([], (100, 100)) == ()
+
+
+def test_drawn_boxes_are_a_persons_labels_in_their_order() -> None:
+    drawn = [
+        {"bbox": [10, 20, 30, 40], "label_id": 2, "label": "four"},
+        {"bbox": [0, 0, 50, 50], "label_id": 0, "label": "two"},
+    ]
+    assert annotations_of(drawn, (100, 200)) == (
+        Annotation(class_id=2, xyxy=(0.1, 0.1, 0.4, 0.3), source="human"),
+        Annotation(class_id=0, xyxy=(0.0, 0.0, 0.5, 0.25), source="human"),
+    )
+
+
+def test_a_click_without_a_drag_is_not_a_box() -> None:
+    # The front end makes a box of 5 x 5 pixels of it.
+    slip = {"bbox": [10, 20, 5, 5], "label_id": 0, "label": "two"}
+    assert annotations_of([slip], (100, 100)) == ()
+
+
+def test_a_box_outside_of_the_picture_is_not_kept() -> None:
+    outside = {"bbox": [120, 20, 15, 15], "label_id": 0, "label": "two"}
+    assert annotations_of([outside], (100, 100)) == ()

@@ -1,0 +1,206 @@
+"""Every page in every situation a person may meet it in; none shows a traceback."""
+
+from collections.abc import Callable
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from dashboard.tests.conftest import OpenPage
+from dashboard.tests.neighbour import (
+    NAME,
+    World,
+    busy_world,
+    empty_world,
+    fresh_world,
+    image,
+    picture,
+    project,
+    round_view,
+)
+from shared.models.rounds import KMeansStrategy
+
+PAGES = ["loop", "curve", "images", "try_it", "drift", "annotate"]
+
+
+def said(at: AppTest) -> str:
+    assert not at.exception
+    kinds = (at.error, at.warning, at.info, at.success, at.markdown, at.caption, at.code)
+    return "\n".join(str(element.value) for kind in kinds for element in kind)
+
+
+def button(at: AppTest, label: str) -> object:
+    return next(b for b in at.button if label in b.label)
+
+
+@pytest.mark.parametrize("page", PAGES)
+@pytest.mark.parametrize("make", [busy_world, fresh_world])
+def test_every_page_opens(open_page: OpenPage, page: str, make: Callable[[], World]) -> None:
+    at = open_page(page, make())
+    assert not at.exception
+    assert not at.error
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_without_a_project_every_page_says_how_to_make_one(open_page: OpenPage, page: str) -> None:
+    words = said(open_page(page, empty_world()))
+    assert "There is no project yet" in words
+    assert "fovea project create" in words
+
+
+def test_a_gateway_that_is_down_is_named_with_how_to_start_it(open_page: OpenPage) -> None:
+    words = said(open_page("loop", "http://127.0.0.1:9"))
+    assert "gateway (http://127.0.0.1:9)" in words
+    assert "make local" in words
+
+
+def test_a_wrong_key_is_said_to_be_wrong(open_page: OpenPage) -> None:
+    words = said(open_page("loop", busy_world(), key="wrong"))
+    assert "The gateway does not know this API key" in words
+
+
+def test_a_missing_key_is_said_to_be_missing(open_page: OpenPage) -> None:
+    assert "FOVEA_API_KEY" in said(open_page("loop", busy_world(), key=None))
+
+
+def test_a_misspelt_setting_is_named(open_page: OpenPage, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FOVEA_GATEWAY_ULR", "http://127.0.0.1:8000")
+    assert "FOVEA_GATEWAY_ULR" in said(open_page("loop", busy_world()))
+
+
+def test_the_loop_shows_what_serves_and_what_runs(open_page: OpenPage) -> None:
+    at = open_page("loop", busy_world())
+    assert [m.value for m in at.metric] == ["60", "20", "v2", "v1"]
+    bars = [p.text for p in at.get("progress")]
+    assert "4 of 10 images labelled" in bars
+    assert "**inference.score** · 31 of 50 images · 41 s" in bars
+    assert "labelling" in at.get("html")[0].proto.body
+
+
+def test_a_failed_round_says_why(open_page: OpenPage) -> None:
+    world = busy_world()
+    world.rounds[-1] = round_view(3, "failed", error="step 'train' failed: out of memory")
+    assert "This round failed: step 'train' failed: out of memory" in said(open_page("loop", world))
+
+
+def test_the_first_round_is_started_from_the_form(open_page: OpenPage) -> None:
+    world = fresh_world()
+    at = open_page("loop", world)
+    next(n for n in at.number_input if n.label == "Images to label").set_value(25)
+    next(n for n in at.number_input if n.label == "Epochs").set_value(7)
+    button(at, "Start the round").click().run()  # type: ignore[attr-defined]
+    assert not at.exception
+    request = world.rounds[0].request
+    assert request.strategy == KMeansStrategy()
+    assert (request.budget, request.training.epochs) == (25, 7)
+
+
+def test_a_round_is_cancelled_by_its_button(open_page: OpenPage) -> None:
+    world = busy_world()
+    at = open_page("loop", world)
+    button(at, "Yes, cancel it").click().run()  # type: ignore[attr-defined]
+    assert world.rounds[-1].state == "cancelled"
+    assert "This round was cancelled" in said(at)
+
+
+def test_production_goes_back_by_the_confirmed_button(open_page: OpenPage) -> None:
+    world = busy_world()
+    at = open_page("loop", world)
+    button(at, "Yes, roll back").click().run()  # type: ignore[attr-defined]
+    assert world.aliases.production == 1
+    assert [m.value for m in at.metric][2:] == ["v1", "none"]
+
+
+def test_the_learning_curve_has_its_table(open_page: OpenPage) -> None:
+    at = open_page("curve", busy_world())
+    assert at.dataframe[0].value["mAP50"].tolist() == pytest.approx([0.53, 0.66])
+    assert len(at.get("vega_lite_chart")) == 2
+
+
+def test_images_are_filtered_and_paged(open_page: OpenPage) -> None:
+    at = open_page("images", busy_world())
+    assert len(at.get("image")) == 24
+    button(at, "More").click().run()  # type: ignore[attr-defined]
+    assert "scene_0024.jpg" in [b.label for b in at.button]
+    next(s for s in at.selectbox if s.label == "Split").set_value("gate").run()
+    assert len(at.get("image")) == 6
+    next(s for s in at.selectbox if s.label == "Labels").set_value("not labelled").run()
+    assert "No image fits these filters" in said(at)
+
+
+def test_an_image_opens_with_its_boxes_and_why_it_was_chosen(open_page: OpenPage) -> None:
+    world = busy_world()
+    at = open_page("images", world)
+    button(at, "scene_0012.jpg").click().run()  # type: ignore[attr-defined]
+    words = said(at)
+    assert "Round 2, place 3: BALD 0.412" in words
+    assert "2 labels (dashed) · 2 predictions (solid, with score)" in words
+    assert f"GET /v1/projects/{NAME}/predictions/{image(12).id}" in world.calls
+
+
+def test_an_upload_is_predicted_once_however_often_the_slider_moves(open_page: OpenPage) -> None:
+    world = busy_world()
+    at = open_page("try_it", world)
+    at.get("file_uploader")[0].upload("mine.jpg", picture("x"), "image/jpeg").run()  # type: ignore[attr-defined]
+    assert [m.value for m in at.metric] == ["2", "v2", "43 ms"]
+    at.slider[0].set_value(0.7).run()
+    assert world.calls.count(f"POST /v1/projects/{NAME}/predictions") == 1
+
+
+def test_a_file_that_is_no_picture_is_refused_by_name(open_page: OpenPage) -> None:
+    at = open_page("try_it", busy_world())
+    at.get("file_uploader")[0].upload("mine.jpg", b"words", "image/jpeg").run()  # type: ignore[attr-defined]
+    assert "mine.jpg is not a picture" in said(at)
+
+
+def test_the_newest_drift_report_is_shown_and_a_new_one_is_made(open_page: OpenPage) -> None:
+    world = busy_world()
+    at = open_page("drift", world)
+    assert "**Drifted:** `brightness`, `sharpness`" in said(at)
+    button(at, "Make a new report").click().run()  # type: ignore[attr-defined]
+    assert "**Drifted:** `brightness`" in said(at)
+    assert len(world.drift) == 3
+
+
+def annotating(open_page: OpenPage, world: World) -> AppTest:
+    at = open_page("annotate", world)
+    return at.text_input[0].set_value("ada").run()
+
+
+def test_an_annotator_is_told_why_and_how_far(open_page: OpenPage) -> None:
+    at = annotating(open_page, busy_world())
+    assert "**Why this image:** BALD 0.412" in said(at)
+    assert "2 boxes drawn by the model" in said(at)
+    assert at.get("progress")[0].text == "Round 3: 4 of 10 images done"
+
+
+def test_nothing_here_and_skip_save_and_bring_the_next_image(open_page: OpenPage) -> None:
+    world = busy_world()
+    at = annotating(open_page, world)
+    button(at, "Nothing here").click().run()  # type: ignore[attr-defined]
+    button(at, "Skip").click().run()  # type: ignore[attr-defined]
+    assert not at.exception
+    answers = [(task_id, a.outcome, a.annotations) for task_id, a in world.answers]
+    assert answers == [("task-5", "labelled", ()), ("task-6", "skipped", ())]
+    assert at.get("progress")[0].text == "Round 3: 6 of 10 images done"
+
+
+def test_an_answer_that_is_refused_is_explained_and_the_image_stays(open_page: OpenPage) -> None:
+    world = busy_world()
+    world.refuse_answers = "task 'task-5' is kept for 'eve' now"
+    at = annotating(open_page, world)
+    button(at, "Nothing here").click().run()  # type: ignore[attr-defined]
+    assert "Not saved: task 'task-5' is kept for 'eve' now" in said(at)
+    button(at, "Take another image").click().run()  # type: ignore[attr-defined]
+    assert "Not saved" not in said(at)
+
+
+def test_when_everything_is_labelled_it_says_so(open_page: OpenPage) -> None:
+    world = busy_world()
+    world.tasks.clear()
+    assert "Every image of round 3 is done" in said(annotating(open_page, world))
+
+
+def test_a_project_without_classes_says_how_to_get_them(open_page: OpenPage) -> None:
+    world = fresh_world()
+    world.projects = [project().model_copy(update={"classes": ()})]
+    assert "has no classes yet" in said(annotating(open_page, world))

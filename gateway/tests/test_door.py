@@ -1,0 +1,167 @@
+"""Keys, roles, rates and the audit log, at the running gateway."""
+
+import re
+import time
+
+import pytest
+
+from gateway.app import keys as keys_command
+from gateway.app.core.roles import Role
+from gateway.app.models.tables import ApiKeyRow
+from gateway.app.services.limits import RateLimiter
+from gateway.tests.conftest import Gateway
+from shared.settings import Settings
+
+
+@pytest.mark.parametrize("key", ["", "fov_unknown"])
+def test_a_missing_or_unknown_key_is_401(gateway: Gateway, key: str) -> None:
+    with gateway.client(key) as client:
+        answer = client.get("/v1/projects")
+    assert (answer.status_code, answer.json()["error"]) == (401, "Unauthorised")
+    assert answer.headers["WWW-Authenticate"] == "Bearer"
+    assert gateway.data.n_requests == 0
+
+
+def test_a_key_has_256_random_bits_is_shown_once_and_stored_as_its_hash(gateway: Gateway) -> None:
+    with gateway.client() as admin:
+        made = admin.post("/v1/keys", json={"name": "ann", "role": "viewer"})
+        listed = admin.get("/v1/keys").json()
+    assert made.status_code == 201
+    key = made.json()["key"]
+    assert re.fullmatch(r"fov_[A-Za-z0-9_-]{43}", key)
+    assert made.json()["id"] in [k["id"] for k in listed]
+    assert key not in str(listed)
+    with gateway.database.transaction() as session:
+        row = session.get(ApiKeyRow, made.json()["id"])
+        assert row is not None
+        assert re.fullmatch(r"[0-9a-f]{64}", row.sha256)
+
+
+def test_a_revoked_key_is_401_at_once(gateway: Gateway) -> None:
+    with gateway.client() as admin:
+        made = admin.post("/v1/keys", json={"name": "ann", "role": "viewer"}).json()
+        with gateway.client(made["key"]) as viewer:
+            assert viewer.get("/v1/projects").status_code == 200
+            revoked = admin.delete(f"/v1/keys/{made['id']}")
+            assert revoked.json()["revoked_at"] is not None
+            assert viewer.get("/v1/projects").status_code == 401
+
+
+def test_an_unknown_key_id_is_404_with_its_name(gateway: Gateway) -> None:
+    with gateway.client() as admin:
+        answer = admin.delete("/v1/keys/nope")
+    assert (answer.status_code, answer.json()["error"]) == (404, "UnknownKey")
+    assert answer.json()["detail"] == "unknown key: 'nope'"
+
+
+@pytest.mark.parametrize("name", ["service", "", "a\nb", "ü"])
+def test_a_key_cannot_have_the_name_of_our_services_or_one_unfit_for_a_header(
+    gateway: Gateway, name: str
+) -> None:
+    with gateway.client() as admin:
+        answer = admin.post("/v1/keys", json={"name": name, "role": "viewer"})
+    assert answer.status_code in {400, 422}
+
+
+def test_the_command_makes_a_key_that_opens(
+    gateway: Gateway, capsys: pytest.CaptureFixture[str]
+) -> None:
+    keys_command.main(["create", "--name", "first", "--role", "admin"], gateway.settings)
+    key = capsys.readouterr().out.strip()
+    with gateway.client(key) as admin:
+        assert [k["name"] for k in admin.get("/v1/keys").json()] == ["first"]
+
+
+def test_the_service_key_may_do_everything(gateway: Gateway) -> None:
+    with gateway.client("the-service-key") as service:
+        assert service.get("/v1/keys").status_code == 200
+        assert service.post("/v1/projects", json={}).status_code == 201
+    assert ("x-fovea-principal", "service") in gateway.data.headers
+
+
+@pytest.mark.parametrize(
+    ("role", "method", "path", "status"),
+    [
+        ("viewer", "GET", "/v1/projects/p/images", 200),
+        ("viewer", "POST", "/v1/projects", 403),
+        ("viewer", "POST", "/v1/projects/p/leases", 403),
+        ("viewer", "GET", "/v1/keys", 403),
+        ("viewer", "GET", "/v1/audit", 403),
+        ("annotator", "GET", "/v1/projects/p/images", 200),
+        # Let through, to a service that is not there.
+        ("annotator", "POST", "/v1/projects/p/leases", 503),
+        ("annotator", "PUT", "/v1/projects/p/tasks/t/answer", 503),
+        ("annotator", "POST", "/v1/projects/p/rounds", 403),
+        ("annotator", "POST", "/v1/jobs/j/cancellation", 403),
+        ("annotator", "POST", "/v1/keys", 403),
+        ("admin", "POST", "/v1/projects", 201),
+        ("admin", "GET", "/v1/audit", 200),
+    ],
+)
+def test_a_role_goes_only_so_far(
+    gateway: Gateway, role: Role, method: str, path: str, status: int
+) -> None:
+    with gateway.client(role=role) as client:
+        answer = client.request(method, path)
+    assert answer.status_code == status
+    if status == 403:
+        assert answer.json()["error"] == "Forbidden"
+        assert answer.json()["detail"] == f"role {role!r} may not {method} {path}"
+
+
+def test_signed_addresses_of_files_need_no_key_but_only_to_read(gateway: Gateway) -> None:
+    with gateway.client("") as client:
+        assert client.get("/v1/files/projects/p/a.png?signature=s").status_code == 200
+        assert client.put("/v1/files/projects/p/a.png").status_code == 401
+    assert ("x-fovea-principal", "anonymous") in gateway.data.headers
+
+
+class TestRate:
+    @pytest.fixture
+    def settings(self, settings: Settings) -> Settings:
+        return settings.model_copy(update={"request_rate_per_s": 2.0})
+
+    def test_too_many_requests_are_429_until_the_time_it_says(self, gateway: Gateway) -> None:
+        with gateway.client() as client:
+            answers = [client.get("/v1/projects") for _ in range(3)]
+            assert [a.status_code for a in answers] == [200, 200, 429]
+            assert answers[2].json()["detail"] == "more than 2 requests a second"
+            time.sleep(int(answers[2].headers["Retry-After"]))
+            assert client.get("/v1/projects").status_code == 200
+
+    def test_each_key_has_its_own_rate_and_the_services_have_none(self, gateway: Gateway) -> None:
+        with gateway.client() as first, gateway.client() as second:
+            assert {first.get("/v1/projects").status_code for _ in range(5)} == {200, 429}
+            assert second.get("/v1/projects").status_code == 200
+        with gateway.client("the-service-key") as service:
+            assert {service.get("/v1/projects").status_code for _ in range(9)} == {200}
+
+
+def test_a_bucket_fills_at_its_rate_and_no_further_than_one_second() -> None:
+    now = 0.0
+    limiter = RateLimiter(0.5, clock=lambda: now)
+    assert limiter.take("a") == 0
+    assert limiter.take("a") == 2
+    now = 2.0
+    assert limiter.take("a") == 0
+    now = 1000.0
+    assert [limiter.take("a") for _ in range(2)] == [0, 2]
+
+
+def test_the_audit_log_has_what_changes_things_and_what_was_refused(gateway: Gateway) -> None:
+    with gateway.client(gateway.key("viewer", "vic")) as viewer:
+        viewer.get("/v1/projects")
+        viewer.post("/v1/projects", headers={"X-Request-ID": "r-1"})
+    with gateway.client(gateway.key("admin", "root")) as admin:
+        admin.post("/v1/projects", headers={"X-Request-ID": "r-2"})
+        admin.post("/v1/projects/p/rounds", headers={"X-Request-ID": "r-3"})
+        entries = admin.get("/v1/audit").json()
+        older = admin.get("/v1/audit", params={"before": entries[1]["id"]}).json()
+    seen = [tuple(e[k] for k in ("principal", "method", "path", "status")) for e in entries]
+    assert seen == [
+        ("root", "POST", "/v1/projects/p/rounds", 503),
+        ("root", "POST", "/v1/projects", 201),
+        ("vic", "POST", "/v1/projects", 403),
+    ]
+    assert [e["request_id"] for e in entries] == ["r-3", "r-2", "r-1"]
+    assert [e["request_id"] for e in older] == ["r-1"]

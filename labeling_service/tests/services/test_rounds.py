@@ -1,0 +1,152 @@
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+
+from labeling_service.app.models.errors import (
+    EmptyPool,
+    NoClasses,
+    NoModelYet,
+    NotSelectable,
+    RoundFinished,
+    RoundInProgress,
+    UnknownRound,
+)
+from labeling_service.tests.support import BOX, World, image_view
+from shared.errors import NotFound
+from shared.models.rounds import RoundCreate
+
+
+def test_a_new_round_is_scoring_with_the_base_model_at_cold_start(world: World) -> None:
+    created = world.start(strategy={"strategy": "kmeans"}, budget=5, seed=3)
+    assert (created.index, created.state, created.n_tasks) == (1, "scoring", 0)
+    assert created.request == RoundCreate.model_validate(
+        {"strategy": {"strategy": "kmeans"}, "budget": 5, "seed": 3}
+    )
+    assert world.job(created.id, "score").payload["model_version"] is None
+    assert world.round(created.id) == created
+    assert world.rounds.list("digits") == [created]
+
+
+def test_rounds_are_numbered_within_the_project(world: World) -> None:
+    first = world.start()
+    world.rounds.cancel("digits", first.id)
+    assert world.start().index == 2
+    assert [r.index for r in world.rounds.list("digits")] == [1, 2]
+
+
+def test_a_project_without_rounds_has_an_empty_list(world: World) -> None:
+    assert list(world.rounds.list("digits")) == []
+
+
+def test_unknown_projects_and_rounds_are_not_found_by_name(world: World) -> None:
+    round_id = world.start().id
+    with pytest.raises(NotFound, match="unknown project: 'nope'"):
+        world.rounds.create("nope", RoundCreate())
+    with pytest.raises(NotFound, match="unknown project: 'nope'"):
+        world.rounds.list("nope")
+    with pytest.raises(NotFound, match="unknown project: 'nope'"):
+        world.rounds.get("nope", round_id)
+    with pytest.raises(UnknownRound, match="unknown round: 'r7'"):
+        world.rounds.get("digits", "r7")
+    with pytest.raises(UnknownRound, match="unknown round: 'r7'"):
+        world.rounds.cancel("digits", "r7")
+
+
+@pytest.mark.parametrize("strategy", ["entropy", "margin", "bald"])
+def test_uncertainty_needs_a_production_model_and_says_what_to_do(
+    world: World, strategy: str
+) -> None:
+    with pytest.raises(NoModelYet, match="use 'random' or 'kmeans' for the first round"):
+        world.start(strategy={"strategy": strategy})
+    assert list(world.rounds.list("digits")) == []
+    world.gateway.production = 1
+    assert world.start(strategy={"strategy": strategy}).state == "scoring"
+
+
+def test_an_empty_pool_is_refused(world: World) -> None:
+    world.gateway.pool = [image_view(1, labelled=True), image_view(2, "test")]
+    with pytest.raises(EmptyPool, match="no unlabelled image of split 'train' left"):
+        world.start()
+
+
+def test_a_project_without_classes_is_refused(world: World) -> None:
+    world.gateway.classes = ()
+    with pytest.raises(NoClasses, match="project 'digits' has no classes yet"):
+        world.start()
+
+
+def test_held_out_rounds_choose_at_random_only(world: World) -> None:
+    world.gateway.pool = [image_view(1, "gate")]
+    with pytest.raises(NotSelectable, match="a gate round chooses at random, not by 'kmeans'"):
+        world.start(purpose="gate", strategy={"strategy": "kmeans"})
+
+
+def test_a_second_unfinished_round_is_refused_and_names_the_first(world: World) -> None:
+    first = world.start()
+    with pytest.raises(RoundInProgress, match=f"round '{first.id}' .number 1, train.* 'digits' is"):
+        world.start()
+    world.gateway.pool.append(image_view(99, "val"))
+    assert world.start(purpose="val").state == "selecting"
+    world.rounds.cancel("digits", first.id)
+    assert world.start().index == 3
+
+
+def test_of_eight_requests_at_once_one_makes_the_round(world: World) -> None:
+    def start(_: int) -> str:
+        try:
+            return world.start().id
+        except RoundInProgress:
+            return ""
+
+    with ThreadPoolExecutor(8) as pool:
+        made = [round_id for round_id in pool.map(start, range(8)) if round_id]
+    assert len(made) == 1
+    assert [r.id for r in world.rounds.list("digits")] == made
+
+
+def test_cancelling_stops_the_job_closes_open_tasks_and_keeps_answers(world: World) -> None:
+    round_id = world.labelling_round(n_tasks=3)
+    answered = world.lease()
+    world.answer(answered.id, "ann", BOX)
+    world.lease()
+    cancelled = world.rounds.cancel("digits", round_id)
+    assert (cancelled.state, cancelled.n_tasks, cancelled.n_done) == ("cancelled", 3, 1)
+    tasks = world.tasks.list("digits", round_id)
+    assert [t.state for t in tasks] == ["labelled", "closed", "closed"]
+    assert tasks[0].annotations == (BOX,)
+    assert world.rounds.cancel("digits", round_id) == cancelled
+    world.reconciler.reconcile(round_id)
+    assert world.round(round_id) == cancelled
+
+
+def test_cancelling_asks_a_running_job_to_stop(world: World) -> None:
+    round_id = world.start().id
+    world.jobs.claim(world.job(round_id, "score").id, "worker")
+    assert world.rounds.cancel("digits", round_id).state == "cancelled"
+    assert world.job(round_id, "score").cancel_requested
+
+
+def test_a_round_that_moves_while_it_is_cancelled_is_cancelled_where_it_got_to(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    round_id = world.start().id
+    cancel_job = world.rounds._cancel_job
+
+    def end_meanwhile(row: Any) -> None:
+        monkeypatch.undo()
+        world.finish(round_id, "score")
+        cancel_job(row)
+        world.reconciler.reconcile(round_id)
+
+    monkeypatch.setattr(world.rounds, "_cancel_job", end_meanwhile)
+    assert world.rounds.cancel("digits", round_id).state == "cancelled"
+    assert world.job(round_id, "select").state == "cancelled"
+
+
+def test_a_finished_round_cannot_be_cancelled(world: World) -> None:
+    round_id = world.start().id
+    world.fail(round_id, "score", "boom")
+    world.reconciler.reconcile(round_id)
+    with pytest.raises(RoundFinished, match=f"round '{round_id}' is already failed"):
+        world.rounds.cancel("digits", round_id)

@@ -1,0 +1,93 @@
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from fastapi.testclient import TestClient
+from pydantic import SecretStr
+
+from shared.database import Base, Database
+from shared.jobs.bell import Bell, make_celery
+from shared.jobs.store import JobStore
+from shared.models.data import DatasetManifest
+from shared.registry import ModelRegistry
+from shared.settings import Settings
+from training_service.app.main import create_app
+from training_service.app.wiring import Dependencies
+from training_service.tests.data import Datasets
+
+
+@pytest.fixture
+def client(mlflow_url: str, manifest: DatasetManifest, tmp_path: Path) -> Iterator[TestClient]:
+    settings = Settings(
+        state_dir=tmp_path,
+        database_url=f"sqlite:///{tmp_path}/fovea.db",
+        broker_url="memory://",
+        service_key=SecretStr("s" * 32),
+        signing_key=SecretStr("t" * 32),
+        mlflow_url=mlflow_url,
+    )
+
+    def build(settings: Settings) -> Dependencies:
+        database = Database(settings.database_url)
+        Base.metadata.create_all(database.engine)
+        bell = Bell(make_celery(settings))
+        datasets = Datasets()
+        datasets.add(manifest)
+        jobs = JobStore(database, bell, settings)
+        return Dependencies(database, bell, jobs, ModelRegistry(settings.mlflow_url), datasets)
+
+    key = settings.service_key.get_secret_value()
+    with TestClient(
+        create_app(settings, build), headers={"X-Fovea-Service-Key": key}
+    ) as test_client:
+        yield test_client
+
+
+def test_a_training_is_a_job(client: TestClient) -> None:
+    answer = client.post("/v1/projects/tiny/trainings", json={"dataset_version": 1})
+    body = answer.json()
+    assert answer.status_code == 202
+    assert (body["kind"], body["state"], body["project"]) == ("training.train", "queued", "tiny")
+    assert body["payload"]["params"]["epochs"] == 40
+
+
+@pytest.mark.parametrize(
+    ("project", "version", "detail"),
+    [
+        ("other", 1, "unknown project: 'other'"),
+        ("tiny", 9, "unknown dataset version: 9 of project 'tiny'"),
+    ],
+)
+def test_a_training_on_something_unknown_is_404_with_its_name(
+    client: TestClient, project: str, version: int, detail: str
+) -> None:
+    answer = client.post(f"/v1/projects/{project}/trainings", json={"dataset_version": version})
+    assert answer.status_code == 404
+    assert answer.json()["detail"] == detail
+
+
+def test_parameters_outside_their_range_are_422(client: TestClient) -> None:
+    body = {"dataset_version": 1, "params": {"image_size": 100}}
+    answer = client.post("/v1/projects/tiny/trainings", json=body)
+    assert answer.status_code == 422
+    assert "image_size" in answer.json()["detail"]
+
+
+def test_an_unknown_model_is_404_with_its_name(client: TestClient) -> None:
+    for answer in (
+        client.get("/v1/projects/tiny/models/7"),
+        client.post("/v1/projects/tiny/evaluations", json={"model_version": 7}),
+    ):
+        assert answer.status_code == 404
+        assert answer.json()["detail"] == "unknown model version: 7 of project 'tiny'"
+
+
+def test_a_project_without_models_has_an_empty_list(client: TestClient) -> None:
+    answer = client.get("/v1/projects/tiny/models")
+    assert (answer.status_code, answer.json()) == (200, [])
+    assert client.get("/v1/projects/other/models").status_code == 404
+
+
+def test_the_service_is_ready_when_its_back_ends_answer(client: TestClient) -> None:
+    checks = client.get("/readyz").json()["checks"]
+    assert checks == {"database": "ok", "broker": "ok", "mlflow": "ok"}

@@ -1,0 +1,148 @@
+import math
+import uuid
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from shared.database import utcnow
+from shared.detector.package import load_package
+from shared.models.data import DatasetManifest
+from shared.models.jobs import JobView
+from shared.models.registry import EvaluationCreate, TrainingCreate
+from shared.objects.directory import DirectoryStore
+from shared.registry import ModelRegistry, UnknownModel
+from shared.settings import Settings
+from training_service.app.services.materialise import NoLabelledImages
+from training_service.app.services.training import Training
+from training_service.tests.data import TINY, Datasets, tiny_manifest
+
+
+@pytest.fixture
+def project() -> str:
+    return f"tiny-{uuid.uuid4().hex[:8]}"
+
+
+@pytest.fixture
+def training(
+    mlflow_url: str, manifest: DatasetManifest, store: DirectoryStore, project: str, tmp_path: Path
+) -> Training:
+    datasets = Datasets()
+    datasets.add(manifest.model_copy(update={"project": project}))
+    settings = Settings(state_dir=tmp_path / "state", mlflow_url=mlflow_url, threads=1)
+    return Training(settings, store, datasets, ModelRegistry(mlflow_url))
+
+
+def job(project: str, payload: TrainingCreate | EvaluationCreate, kind: str) -> JobView:
+    fields: dict[str, Any] = dict.fromkeys(
+        ("round_id", "step", "result", "error", "started_at", "finished_at", "seconds")
+    )
+    return JobView(
+        id=uuid.uuid4().hex,
+        kind=f"training.{kind}",
+        project=project,
+        state="running",
+        progress=0,
+        message="",
+        attempts=1,
+        max_attempts=3,
+        cancel_requested=False,
+        payload=payload.model_dump(mode="json"),
+        created_at=utcnow(),
+        **fields,
+    )
+
+
+def nothing(fraction: float, message: str) -> None:
+    assert 0 <= fraction <= 1
+    assert message
+
+
+def test_a_training_makes_one_measured_model_version_however_often_it_runs(
+    training: Training, project: str, tmp_path: Path
+) -> None:
+    request = TrainingCreate(dataset_version=1, params=TINY, round_id="r1")
+    this = job(project, request, "train")
+    result = training.train(this, nothing)
+    again = training.train(this, nothing)
+    assert again == result
+    assert result.model_version == 1
+    assert result.dataset_version == 1
+    assert result.n_iterations == 4
+    assert set(result.metrics) == {"val", "test"}
+    assert set(result.metrics["test"].per_class_map50) == {"square", "disc"}
+    assert result.metrics["test"].n_images == 2
+    assert all(math.isfinite(metrics.map50_95) for metrics in result.metrics.values())
+    models = training.registry.list(project)
+    assert [model.version for model in models] == [1]
+    assert models[0].aliases == ("candidate",)
+    assert models[0].round_id == "r1"
+    assert models[0].metrics["train/box_loss"] > 0
+    _, info = load_package(training.registry.download(project, 1, tmp_path / "copy"))
+    assert info.weights_sha256 == result.weights_sha256
+    assert info.dropout == 0.1
+    assert not (training.settings.state_dir / "work" / this.id).exists()
+    evaluate_again(training, project, result.metrics["test"].map50)
+
+
+def evaluate_again(training: Training, project: str, map50: float) -> None:
+    request = EvaluationCreate(model_version=1)
+    result = training.evaluate(job(project, request, "evaluate"), nothing)
+    assert result.dataset_version == 1
+    assert result.split == "test"
+    assert result.metrics.map50 == pytest.approx(map50, abs=1e-4)
+
+
+def test_a_job_killed_before_registering_does_not_train_again(
+    training: Training, project: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    this = job(project, TrainingCreate(dataset_version=1, params=TINY), "train")
+
+    class Killed(Exception):
+        pass
+
+    def killed(self: ModelRegistry, model: object) -> None:
+        raise Killed
+
+    with monkeypatch.context() as patched:
+        patched.setattr(ModelRegistry, "register", killed)
+        with pytest.raises(Killed):
+            training.train(this, nothing)
+    outcome = training.settings.state_dir / "work" / this.id / "outcome.json"
+    written_at = outcome.stat().st_mtime_ns
+    messages: list[str] = []
+    result = training.train(this, lambda fraction, message: messages.append(message))
+    assert messages == ["registering the model"]
+    assert result.model_version == 1
+    assert written_at
+    assert [model.version for model in training.registry.list(project)] == [1]
+
+
+def test_splits_without_labelled_images_are_left_out(
+    training: Training, store: DirectoryStore, project: str
+) -> None:
+    manifest = tiny_manifest(store, ("train", "train", "gate"))
+    assert isinstance(training.datasets, Datasets)
+    training.datasets.add(manifest.model_copy(update={"project": project}))
+    result = training.train(
+        job(project, TrainingCreate(dataset_version=2, params=TINY), "train"), nothing
+    )
+    assert result.metrics == {}
+    request = EvaluationCreate(model_version=1)
+    with pytest.raises(NoLabelledImages, match="split 'test' of dataset version 2"):
+        training.evaluate(job(project, request, "evaluate"), nothing)
+
+
+def test_measuring_an_unknown_model_names_it(training: Training, project: str) -> None:
+    request = EvaluationCreate(model_version=7)
+    with pytest.raises(UnknownModel, match="unknown model version: 7"):
+        training.evaluate(job(project, request, "evaluate"), nothing)
+
+
+def test_a_forgotten_job_leaves_nothing(training: Training, project: str) -> None:
+    this = job(project, TrainingCreate(dataset_version=1), "train")
+    work = training.settings.state_dir / "work" / this.id
+    work.mkdir(parents=True)
+    (work / "checkpoint.pt").write_bytes(b"x")
+    training.forget(this)
+    assert not work.exists()
