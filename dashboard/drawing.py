@@ -110,7 +110,9 @@ def draw(image: Image.Image, shapes: Sequence[Shape], classes: Sequence[str]) ->
                 pen.line(segment, fill=colour, width=line)
         else:
             pen.rectangle(corners, outline=colour, width=line)
-        _caption(pen, corners, shape_caption(shape, classes), (colour, font))
+        # Labels have their words below, so that they stay clear of a prediction's above.
+        below = shape.score is None
+        _caption(pen, corners, shape_caption(shape, classes), Style(colour, font, below))
     return canvas
 
 
@@ -121,18 +123,27 @@ def shape_caption(shape: Shape, classes: Sequence[str]) -> str:
     return name if shape.score is None else f"{name} {shape.score:.2f}"
 
 
-Style = tuple[str, ImageFont.ImageFont | ImageFont.FreeTypeFont]
+@dataclass(frozen=True)
+class Style:
+    """How a caption looks and on which side of its box it stands."""
+
+    colour: str
+    font: ImageFont.ImageFont | ImageFont.FreeTypeFont
+    below: bool
 
 
 def _caption(pen: ImageDraw.ImageDraw, corners: Xywh, text: str, style: Style) -> None:
-    colour, font = style
-    x1, y1, x2, y2 = pen.textbbox((0, 0), text, font=font)
+    x1, y1, x2, y2 = pen.textbbox((0, 0), text, font=style.font)
     width, height = x2 - x1 + 6, y2 - y1 + 6
-    left = min(max(corners[0], 0.0), max(pen.im.size[0] - width, 0.0))
-    above = corners[1] - height
-    top = above if above >= 0 else min(corners[3], pen.im.size[1] - height)
-    pen.rectangle((left, top, left + width, top + height), fill=colour)
-    pen.text((left + 3 - x1, top + 3 - y1), text, fill=ink_on(colour), font=font)
+    canvas_width, canvas_height = pen.im.size
+    left = min(max(corners[0], 0.0), max(canvas_width - width, 0.0))
+    above, under = corners[1] - height, corners[3]
+    fits_under = under + height <= canvas_height
+    top = under if (style.below and fits_under) or above < 0 else above
+    top = min(top, canvas_height - height)
+    pen.rectangle((left, top, left + width, top + height), fill=style.colour)
+    ink = ink_on(style.colour)
+    pen.text((left + 3 - x1, top + 3 - y1), text, fill=ink, font=style.font)
 
 
 def _dashes(corners: Xywh, length: int) -> Iterator[Xywh]:

@@ -10,23 +10,19 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
-os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
-
-from mlflow import MlflowClient
-from mlflow.artifacts import download_artifacts
-from mlflow.entities import Metric, Param, RunTag
-from mlflow.entities.model_registry import ModelVersion
-from mlflow.exceptions import MlflowException
-from mlflow.utils.time import get_current_time_millis
+import httpx2
 
 from shared.errors import BackendUnavailable, NotFound
 from shared.models.registry import Alias, CalibrationManifest, ModelView
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities.model_registry import ModelVersion
 
 PACKAGE = "model"
 CALIBRATION = "calibration/manifest.json"
@@ -61,7 +57,16 @@ class ModelRegistry:
     def __init__(self, mlflow_url: str) -> None:
         """Talk to the server at `mlflow_url`; nothing is asked before the first call."""
         self.url = mlflow_url.rstrip("/")
-        self._client = MlflowClient(tracking_uri=self.url, registry_uri=self.url)
+
+    @cached_property
+    def _client(self) -> "MlflowClient":
+        # Its import takes 3 s, which a dozen processes would pay at start.
+        os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+        os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
+        os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
+        from mlflow import MlflowClient
+
+        return MlflowClient(tracking_uri=self.url, registry_uri=self.url)
 
     def check(self) -> None:
         """Ask the server for an answer.
@@ -69,8 +74,17 @@ class ModelRegistry:
         Raises:
             BackendUnavailable: it gives none.
         """
-        with self._named():
-            self._client.search_experiments(max_results=1)
+        try:
+            # Not /health, which answers 200 even where the server refuses this Host.
+            answer = httpx2.post(
+                f"{self.url}/api/2.0/mlflow/experiments/search", json={"max_results": 1}, timeout=5
+            )
+        except httpx2.TransportError as exc:
+            msg = f"MLflow ({self.url}): {exc}"
+            raise BackendUnavailable(msg) from exc
+        if answer.is_error:
+            msg = f"MLflow ({self.url}): {answer.status_code} {answer.text[:200]}"
+            raise BackendUnavailable(msg)
 
     def register(self, model: Registration) -> ModelView:
         """Log a run with everything about the model and register it; one version per job id.
@@ -124,6 +138,8 @@ class ModelRegistry:
 
     def aliases(self, project: str) -> dict[str, int]:
         """Return the version that each alias points to; empty for a project without models."""
+        from mlflow.exceptions import MlflowException
+
         with self._named():
             try:
                 model = self._client.get_registered_model(project)
@@ -155,6 +171,8 @@ class ModelRegistry:
         """
         model = self.get(project, version)
         with self._named():
+            from mlflow.artifacts import download_artifacts
+
             path = download_artifacts(
                 artifact_uri=f"runs:/{model.run_id}/{PACKAGE}",
                 dst_path=str(folder),
@@ -188,6 +206,9 @@ class ModelRegistry:
 
     def log_metrics(self, project: str, version: int, metrics: Mapping[str, float]) -> None:
         """Add metrics to a model's run."""
+        from mlflow.entities import Metric
+        from mlflow.utils.time import get_current_time_millis
+
         model = self.get(project, version)
         now = get_current_time_millis()
         with self._named():
@@ -203,22 +224,28 @@ class ModelRegistry:
         tags = {TAG_JOB: model.job_id, "fovea.round_id": model.round_id or ""}
         return str(self._client.create_run(experiment, tags=tags).info.run_id)
 
-    def _version_of_run(self, project: str, run_id: str) -> ModelVersion | None:
+    def _version_of_run(self, project: str, run_id: str) -> "ModelVersion | None":
         found = self._client.search_model_versions(f"name='{project}'", max_results=10_000)
         return next((v for v in found if v.run_id == run_id), None)
 
     def _log_run(self, run_id: str, model: Registration) -> None:
+        from mlflow.entities import Metric, Param, RunTag
+        from mlflow.utils.time import get_current_time_millis
+
         now = get_current_time_millis()
+        metrics = [
+            *(Metric(name, float(value), now, 0) for name, value in model.metrics.items()),
+            *(
+                Metric(name, float(value), now, step)
+                for name, values in model.history.items()
+                for step, value in enumerate(values, start=1)
+            ),
+        ]
+        # A request holds at most 1000 metrics.
+        for first in range(0, len(metrics), 1000):
+            self._client.log_batch(run_id, metrics=metrics[first : first + 1000])
         self._client.log_batch(
             run_id,
-            metrics=[
-                *(Metric(name, float(value), now, 0) for name, value in model.metrics.items()),
-                *(
-                    Metric(name, float(value), now, step)
-                    for name, values in model.history.items()
-                    for step, value in enumerate(values, start=1)
-                ),
-            ],
             params=[Param(name, str(value)) for name, value in model.params.items()],
             tags=[
                 RunTag("dataset_version", str(model.dataset_version)),
@@ -231,6 +258,8 @@ class ModelRegistry:
         self._client.set_terminated(run_id)
 
     def _ensure_experiment(self, project: str) -> str:
+        from mlflow.exceptions import MlflowException
+
         found = self._client.get_experiment_by_name(project)
         if found is not None:
             return str(found.experiment_id)
@@ -243,13 +272,15 @@ class ModelRegistry:
             return str(found.experiment_id)
 
     def _ensure_registered_model(self, project: str) -> None:
+        from mlflow.exceptions import MlflowException
+
         try:
             self._client.create_registered_model(project)
         except MlflowException as exc:
             if exc.error_code != "RESOURCE_ALREADY_EXISTS":
                 raise
 
-    def _view(self, version: ModelVersion, aliases: Mapping[str, int]) -> ModelView:
+    def _view(self, version: "ModelVersion", aliases: Mapping[str, int]) -> ModelView:
         run = self._client.get_run(version.run_id)
         tags = version.tags
         return ModelView(
@@ -269,6 +300,8 @@ class ModelRegistry:
     @contextmanager
     def _named(self, unknown: str | None = None) -> Iterator[None]:
         """Turn MLflow's errors into ours: unknown things by name, a dead server as unavailable."""
+        from mlflow.exceptions import MlflowException
+
         try:
             yield
         except MlflowException as exc:

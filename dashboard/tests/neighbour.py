@@ -297,8 +297,8 @@ def serve(app: FastAPI, port: int = 0) -> Iterator[str]:
         thread.join(10)
 
 
-def gateway_app(world: World, key: str | None = KEY) -> FastAPI:
-    """Return the neighbour: the routes that the dashboard asks for, open to all without `key`."""
+def gateway_app(world: World) -> FastAPI:
+    """Return the neighbour: the routes that the dashboard asks for."""
     app = FastAPI()
     app.add_exception_handler(AppError, _error)
     _add_reads(app, world)
@@ -309,7 +309,7 @@ def gateway_app(world: World, key: str | None = KEY) -> FastAPI:
     @app.middleware("http")
     async def check_key(request: Request, call_next: Any) -> Response:
         world.calls.append(f"{request.method} {request.url.path}")
-        if key is not None and request.headers.get("Authorization") != f"Bearer {key}":
+        if request.headers.get("Authorization") != f"Bearer {KEY}":
             return await _error(request, Unauthorised("unknown API key"))
         response: Response = await call_next(request)
         return response

@@ -1,12 +1,13 @@
 """A person with a mouse in a real browser: what is drawn arrives once, where it was drawn.
 
-Gateway and labelling service are the real ones; images and projects come from the neighbour.
+Gateway, data service and labelling service are the real ones, each on a socket of its own.
 """
 
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, FloatRect, FrameLocator, Page, expect
@@ -17,16 +18,19 @@ from dashboard.tests.neighbour import (
     BOXES,
     CLASSES,
     NAME,
-    busy_world,
     detections,
-    gateway_app,
-    image,
+    picture,
     serve,
 )
 from dashboard.tests.running import free_port, running_dashboard
+from data_service.app.main import create_app as create_data
+from data_service.app.services.images import ImageQuery, list_images
+from data_service.app.services.ingestion import Ingestion, ingest
+from data_service.app.services.projects import create_project
 from gateway.app.main import create_app as create_gateway
 from gateway.app.models.schemas import KeyCreate
 from gateway.app.models.tables import AuditRow
+from gateway.app.services.audit import FLUSH_EVERY_S
 from gateway.app.services.keys import ApiKeys
 from labeling_service.app.core.labelling.builtin import BuiltinLabelling
 from labeling_service.app.core.labelling.port import LabellingRound, NewTask
@@ -34,7 +38,9 @@ from labeling_service.app.main import create_app as create_labeling
 from labeling_service.app.models.tables import RoundRow, TaskRow
 from shared.client import GatewayClient
 from shared.database import Base, Database, utcnow
+from shared.models.data import IngestionCreate, ProjectCreate, SplitFractions
 from shared.models.rounds import RoundCreate, TaskView
+from shared.objects.wiring import object_store
 from shared.settings import Settings
 
 # Where the mouse draws, as shares of the picture: beside the boxes that are there already.
@@ -82,22 +88,24 @@ def stand(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stand]:
     """Start everything once; each test is another annotator."""
     folder = tmp_path_factory.mktemp("stand")
     with ExitStack() as stack:
-        world = busy_world()
-        data = stack.enter_context(serve(gateway_app(world, key=None)))
-        ports = {"gateway": free_port(), "labeling": free_port()}
+        ports = {name: free_port() for name in ("gateway", "data", "labeling")}
         settings = Settings(
             state_dir=folder,
             database_url=f"sqlite:///{folder / 'fovea.db'}",
+            object_store_url=f"file:{folder / 'objects'}",
+            ingest_roots=str(folder),
             gateway_url=f"http://127.0.0.1:{ports['gateway']}",
             labeling_url=f"http://127.0.0.1:{ports['labeling']}",
-            data_url=data,
+            data_url=f"http://127.0.0.1:{ports['data']}",
         )
         database = Database(settings.database_url)
         stack.callback(database.close)
         Base.metadata.create_all(database.engine)
+        put_images(settings, database, folder / "pictures")
         open_round(database)
         keys = ApiKeys(database, settings.service_key)
         key = keys.create(KeyCreate(name="annotators", role="annotator")).key
+        stack.enter_context(serve(create_data(settings), ports["data"]))
         stack.enter_context(serve(create_labeling(settings), ports["labeling"]))
         gateway = stack.enter_context(serve(create_gateway(settings), ports["gateway"]))
         client = GatewayClient(gateway, key)
@@ -106,8 +114,20 @@ def stand(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stand]:
         yield Stand(database, client, dashboard, stack.enter_context(browser()))
 
 
+def put_images(settings: Settings, database: Database, folder: Path) -> None:
+    """Ingest the pictures of the round."""
+    folder.mkdir()
+    for i in range(N_TASKS):
+        (folder / f"{i}.jpg").write_bytes(picture(str(i)))
+    splits = SplitFractions(val=0, gate=0, test=0)
+    create_project(database, ProjectCreate(name=NAME, classes=CLASSES, splits=splits))
+    ingestion = Ingestion("job", NAME, IngestionCreate(path=str(folder)))
+    ingest(settings, database, object_store(settings), ingestion, lambda *_: None)
+
+
 def open_round(database: Database) -> None:
     """Put a round into the database that waits for its labels."""
+    images = list_images(database, NAME, ImageQuery()).images
     request = RoundCreate(budget=N_TASKS)
     with database.transaction() as session:
         session.add(
@@ -124,7 +144,10 @@ def open_round(database: Database) -> None:
         )
     BuiltinLabelling(database).open_round(
         LabellingRound(ROUND, NAME, CLASSES),
-        [NewTask(image(i).id, i, "drawn at random", detections()) for i in range(1, N_TASKS + 1)],
+        [
+            NewTask(image.id, rank, "drawn at random", detections())
+            for rank, image in enumerate(images, 1)
+        ],
     )
 
 
@@ -162,6 +185,8 @@ def test_a_box_drawn_by_mouse_arrives_once_where_it_was_drawn(stand: Stand) -> N
     page.get_by_role("button", name="Save 3 boxes").dblclick()
     expect(page.get_by_text("Saved: 3 boxes")).to_be_visible()
     settle(page)
+
+    page.wait_for_timeout(2 * 1000 * FLUSH_EVERY_S)
 
     saved, following = stand.tasks_of("ada")
     assert (saved.id, saved.state, following.state) == (task.id, "labelled", "leased")

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import pytest
 from streamlit.testing.v1 import AppTest
+from streamlit.testing.v1.element_tree import Button, FileUploader
 
 from dashboard.tests.conftest import OpenPage
 from dashboard.tests.neighbour import (
@@ -28,8 +29,14 @@ def said(at: AppTest) -> str:
     return "\n".join(str(element.value) for kind in kinds for element in kind)
 
 
-def button(at: AppTest, label: str) -> object:
+def button(at: AppTest, label: str) -> Button:
     return next(b for b in at.button if label in b.label)
+
+
+def upload(at: AppTest, content: bytes) -> AppTest:
+    chooser = at.get("file_uploader")[0]
+    assert isinstance(chooser, FileUploader)
+    return chooser.upload("mine.jpg", content, "image/jpeg").run()
 
 
 @pytest.mark.parametrize("page", PAGES)
@@ -87,7 +94,7 @@ def test_the_first_round_is_started_from_the_form(open_page: OpenPage) -> None:
     at = open_page("loop", world)
     next(n for n in at.number_input if n.label == "Images to label").set_value(25)
     next(n for n in at.number_input if n.label == "Epochs").set_value(7)
-    button(at, "Start the round").click().run()  # type: ignore[attr-defined]
+    button(at, "Start the round").click().run()
     assert not at.exception
     request = world.rounds[0].request
     assert request.strategy == KMeansStrategy()
@@ -97,7 +104,7 @@ def test_the_first_round_is_started_from_the_form(open_page: OpenPage) -> None:
 def test_a_round_is_cancelled_by_its_button(open_page: OpenPage) -> None:
     world = busy_world()
     at = open_page("loop", world)
-    button(at, "Yes, cancel it").click().run()  # type: ignore[attr-defined]
+    button(at, "Yes, cancel it").click().run()
     assert world.rounds[-1].state == "cancelled"
     assert "This round was cancelled" in said(at)
 
@@ -105,7 +112,7 @@ def test_a_round_is_cancelled_by_its_button(open_page: OpenPage) -> None:
 def test_production_goes_back_by_the_confirmed_button(open_page: OpenPage) -> None:
     world = busy_world()
     at = open_page("loop", world)
-    button(at, "Yes, roll back").click().run()  # type: ignore[attr-defined]
+    button(at, "Yes, roll back").click().run()
     assert world.aliases.production == 1
     assert [m.value for m in at.metric][2:] == ["v1", "none"]
 
@@ -119,7 +126,7 @@ def test_the_learning_curve_has_its_table(open_page: OpenPage) -> None:
 def test_images_are_filtered_and_paged(open_page: OpenPage) -> None:
     at = open_page("images", busy_world())
     assert len(at.get("image")) == 24
-    button(at, "More").click().run()  # type: ignore[attr-defined]
+    button(at, "More").click().run()
     assert "scene_0024.jpg" in [b.label for b in at.button]
     next(s for s in at.selectbox if s.label == "Split").set_value("gate").run()
     assert len(at.get("image")) == 6
@@ -130,7 +137,7 @@ def test_images_are_filtered_and_paged(open_page: OpenPage) -> None:
 def test_an_image_opens_with_its_boxes_and_why_it_was_chosen(open_page: OpenPage) -> None:
     world = busy_world()
     at = open_page("images", world)
-    button(at, "scene_0012.jpg").click().run()  # type: ignore[attr-defined]
+    button(at, "scene_0012.jpg").click().run()
     words = said(at)
     assert "Round 2, place 3: BALD 0.412" in words
     assert "2 labels (dashed) · 2 predictions (solid, with score)" in words
@@ -140,7 +147,7 @@ def test_an_image_opens_with_its_boxes_and_why_it_was_chosen(open_page: OpenPage
 def test_an_upload_is_predicted_once_however_often_the_slider_moves(open_page: OpenPage) -> None:
     world = busy_world()
     at = open_page("try_it", world)
-    at.get("file_uploader")[0].upload("mine.jpg", picture("x"), "image/jpeg").run()  # type: ignore[attr-defined]
+    upload(at, picture("x"))
     assert [m.value for m in at.metric] == ["2", "v2", "43 ms"]
     at.slider[0].set_value(0.7).run()
     assert world.calls.count(f"POST /v1/projects/{NAME}/predictions") == 1
@@ -148,7 +155,7 @@ def test_an_upload_is_predicted_once_however_often_the_slider_moves(open_page: O
 
 def test_a_file_that_is_no_picture_is_refused_by_name(open_page: OpenPage) -> None:
     at = open_page("try_it", busy_world())
-    at.get("file_uploader")[0].upload("mine.jpg", b"words", "image/jpeg").run()  # type: ignore[attr-defined]
+    upload(at, b"words")
     assert "mine.jpg is not a picture" in said(at)
 
 
@@ -156,7 +163,7 @@ def test_the_newest_drift_report_is_shown_and_a_new_one_is_made(open_page: OpenP
     world = busy_world()
     at = open_page("drift", world)
     assert "**Drifted:** `brightness`, `sharpness`" in said(at)
-    button(at, "Make a new report").click().run()  # type: ignore[attr-defined]
+    button(at, "Make a new report").click().run()
     assert "**Drifted:** `brightness`" in said(at)
     assert len(world.drift) == 3
 
@@ -176,8 +183,8 @@ def test_an_annotator_is_told_why_and_how_far(open_page: OpenPage) -> None:
 def test_nothing_here_and_skip_save_and_bring_the_next_image(open_page: OpenPage) -> None:
     world = busy_world()
     at = annotating(open_page, world)
-    button(at, "Nothing here").click().run()  # type: ignore[attr-defined]
-    button(at, "Skip").click().run()  # type: ignore[attr-defined]
+    button(at, "Nothing here").click().run()
+    button(at, "Skip").click().run()
     assert not at.exception
     answers = [(task_id, a.outcome, a.annotations) for task_id, a in world.answers]
     assert answers == [("task-5", "labelled", ()), ("task-6", "skipped", ())]
@@ -188,9 +195,9 @@ def test_an_answer_that_is_refused_is_explained_and_the_image_stays(open_page: O
     world = busy_world()
     world.refuse_answers = "task 'task-5' is kept for 'eve' now"
     at = annotating(open_page, world)
-    button(at, "Nothing here").click().run()  # type: ignore[attr-defined]
+    button(at, "Nothing here").click().run()
     assert "Not saved: task 'task-5' is kept for 'eve' now" in said(at)
-    button(at, "Take another image").click().run()  # type: ignore[attr-defined]
+    button(at, "Take another image").click().run()
     assert "Not saved" not in said(at)
 
 

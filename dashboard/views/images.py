@@ -6,7 +6,7 @@ from typing import Literal, get_args
 import streamlit as st
 
 from dashboard.data import selection_reasons
-from dashboard.drawing import Shape, draw, open_upright, shapes_of
+from dashboard.drawing import Shape, draw, fit, open_upright, shapes_of
 from dashboard.session import Desk, content, labels, plain_words, thumbnail
 from shared.errors import NotFound
 from shared.models.data import ImageView, Split
@@ -14,6 +14,7 @@ from shared.models.rounds import RoundView
 
 PAGE_SIZE = 24
 N_COLUMNS = 6
+BOUNDS_WH = (1100, 560)
 CURSORS = "image-cursors"
 Labelled = Literal["all", "labelled", "not labelled"]
 IS_LABELLED: dict[Labelled, bool | None] = {"all": None, "labelled": True, "not labelled": False}
@@ -130,11 +131,10 @@ def _look(desk: Desk, image: ImageView, reason: str | None) -> None:
         shapes = shapes_of(given or ()) if with_labels else []
         predicted = _predicted(desk, image.id, score) if with_predictions else []
         picture = open_upright(content(desk.client, desk.name, image.id))
-        # A thumbnail-sized picture is enlarged first, so that its captions can be read.
-        if picture.width < 900:
-            factor = 900 / picture.width
-            picture = picture.resize((900, max(1, round(picture.height * factor))))
-        st.image(draw(picture, [*predicted, *shapes], desk.project.classes), width="stretch")
+        # In its final size before it is drawn on, so that lines and words are equally thick in all.
+        picture = picture.resize(fit(picture.size, BOUNDS_WH))
+        with st.container(horizontal_alignment="center"):
+            st.image(draw(picture, [*predicted, *shapes], desk.project.classes))
         n_labels = "not labelled" if given is None else f"{len(given)} labels (dashed)"
         st.caption(f"{n_labels} · {len(predicted)} predictions (solid, with score)")
 

@@ -1,6 +1,5 @@
 """A service that tells what it was sent, for the proxy's tests."""
 
-import asyncio
 import json
 from dataclasses import dataclass, field
 from typing import Any

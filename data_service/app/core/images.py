@@ -28,6 +28,8 @@ _EXTENSIONS: dict[str, tuple[str, ...]] = {
     "AVIF": (".avif",),
     "JPEG2000": (".jp2", ".j2k"),
 }
+# An MPO is opened as the JPEG that it begins with.
+_OPENED = [kind for kind in _EXTENSIONS if kind != "MPO"]
 IMAGE_EXTENSIONS = frozenset(e for extensions in _EXTENSIONS.values() for e in extensions)
 UNSUPPORTED_EXTENSIONS = frozenset(
     {".heic", ".heif", ".psd", ".svg", ".raw", ".dng", ".cr2", ".nef", ".arw", ".exr", ".hdr"}
@@ -106,7 +108,7 @@ def decode_image(data: bytes, name: str, max_megapixels: float) -> DecodedImage:
             image.load()
             orientation = _orientation(image)
             plain = orientation == 1 and _is_plain(image, data)
-            upright = _to_8bit(ImageOps.exif_transpose(image))
+            upright = _to_8bit(image if orientation == 1 else ImageOps.exif_transpose(image))
         except Image.DecompressionBombError as exc:
             raise BadImage("oversized", str(exc)) from exc
         except _BROKEN as exc:
@@ -134,7 +136,7 @@ def _open(data: bytes, name: str) -> Image.Image:
     if not data:
         raise BadImage("unreadable", "the file is empty")
     try:
-        return Image.open(io.BytesIO(data), formats=list(_EXTENSIONS))
+        return Image.open(io.BytesIO(data), formats=_OPENED)
     except Image.DecompressionBombError as exc:
         raise BadImage("oversized", str(exc)) from exc
     except UnidentifiedImageError as exc:
@@ -219,8 +221,8 @@ def _encode(image: Image.Image, *, photo: bool) -> bytes:
 
 
 def _thumbnail(image: Image.Image) -> bytes:
-    small = image.copy()
-    small.thumbnail((THUMBNAIL_SIDE, THUMBNAIL_SIDE))
+    side = THUMBNAIL_SIDE
+    small = ImageOps.contain(image, (side, side)) if max(image.size) > side else image
     buffer = io.BytesIO()
     small.save(buffer, "JPEG", quality=85, exif=b"")
     return buffer.getvalue()

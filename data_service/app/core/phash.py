@@ -24,7 +24,7 @@ def perceptual_hash(image: Image.Image) -> int | None:
     """
     import imagehash
 
-    small = np.asarray(image.convert("L").resize((32, 32)), dtype=np.float64)
+    small = np.asarray(image.convert("L").resize((32, 32), Image.Resampling.BOX), dtype=np.float64)
     if small.std() < _MIN_CONTRAST:
         return None
     return int(str(imagehash.phash(image)), 16)

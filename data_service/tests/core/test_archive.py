@@ -1,0 +1,89 @@
+import io
+import stat
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from data_service.app.core.archive import unpack
+from data_service.tests.builders import zipped
+from shared.models.data import Rejection
+
+_MIB = 1 << 20
+
+
+def unpacked(data: bytes, target: Path, limit: int = 64 * _MIB) -> list[tuple[str, str, str]]:
+    target.mkdir()
+    rejected: list[Rejection] = unpack(io.BytesIO(data), target, limit)
+    return [(r.name, r.reason, r.detail) for r in rejected]
+
+
+@pytest.mark.parametrize(
+    ("name", "detail"),
+    [
+        ("../out.txt", "the path climbs out by '..'"),
+        ("a/../../out.txt", "the path climbs out by '..'"),
+        ("..\\out.txt", "the path climbs out by '..'"),
+        ("/etc/out.txt", "an absolute path"),
+        ("C:/out.txt", "an absolute path"),
+    ],
+)
+def test_an_unsafe_path_is_left_out_and_the_rest_comes(
+    tmp_path: Path, name: str, detail: str
+) -> None:
+    data = zipped({name: b"bad", "good.txt": b"good"})
+    assert unpacked(data, tmp_path / "t") == [(name, "unsafe_path", detail)]
+    assert (tmp_path / "t" / "good.txt").read_bytes() == b"good"
+    assert not (tmp_path / "out.txt").exists()
+
+
+def test_a_link_is_left_out(tmp_path: Path) -> None:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        info = zipfile.ZipInfo("link.png")
+        info.external_attr = (stat.S_IFLNK | 0o777) << 16
+        archive.writestr(info, "/etc/passwd")
+    assert unpacked(buffer.getvalue(), tmp_path / "t") == [("link.png", "link", "a symbolic link")]
+    assert list((tmp_path / "t").iterdir()) == []
+
+
+def test_an_entry_that_unpacks_a_thousandfold_is_a_bomb(tmp_path: Path) -> None:
+    data = zipped({"bomb.txt": bytes(16 * _MIB), "good.txt": b"good"})
+    [(name, reason, detail)] = unpacked(data, tmp_path / "t")
+    assert (name, reason) == ("bomb.txt", "archive_bomb")
+    assert detail.startswith("unpacks to more than 200 times its ")
+    assert sorted(p.name for p in (tmp_path / "t").iterdir()) == ["good.txt"]
+
+
+def test_an_archive_over_its_total_is_stopped(tmp_path: Path) -> None:
+    data = zipped({f"{i}.bin": bytes([i]) * 600_000 for i in range(4)})
+    assert unpacked(data, tmp_path / "t", _MIB) == [
+        ("1.bin", "archive_bomb", "the archive unpacks to more than 1048576 bytes"),
+        ("2.bin", "archive_bomb", "not unpacked, nor 1 entries after it: limit reached before"),
+    ]
+
+
+def test_the_same_path_twice_is_left_out(tmp_path: Path) -> None:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive, pytest.warns(UserWarning, match="Duplicate"):
+        archive.writestr("a.txt", "first")
+        archive.writestr("a.txt", "second")
+    assert unpacked(buffer.getvalue(), tmp_path / "t") == [
+        ("a.txt", "unsafe_path", "the archive has this path twice")
+    ]
+    assert (tmp_path / "t" / "a.txt").read_text() == "first"
+
+
+def test_half_an_archive_is_unreadable(tmp_path: Path) -> None:
+    data = zipped({"a.txt": b"x" * 1000})
+    [(name, reason, detail)] = unpacked(data[: len(data) // 2], tmp_path / "t")
+    assert (name, reason) == ("archive", "unreadable")
+    assert detail.startswith("no readable zip: ")
+
+
+def test_a_broken_entry_is_unreadable(tmp_path: Path) -> None:
+    data = bytearray(zipped({"a.bin": bytes(range(256)) * 40, "b.txt": b"good"}))
+    data[60] ^= 0xFF
+    [(name, reason, _)] = unpacked(bytes(data), tmp_path / "t")
+    assert (name, reason) == ("a.bin", "unreadable")
+    assert sorted(p.name for p in (tmp_path / "t").iterdir()) == ["b.txt"]
