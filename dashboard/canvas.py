@@ -66,6 +66,7 @@ def annotate(
                 "label": classes[shape.class_id],
             }
             for shape in shapes
+            if shape.class_id < len(classes)
         ],
         color_map={name: class_colour(i) for i, name in enumerate(classes)},
         line_width=2.0,

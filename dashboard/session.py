@@ -49,8 +49,8 @@ def show(page: Callable[[Desk], None]) -> None:
 
 
 @contextmanager
-def plain_words() -> Iterator[None]:
-    """Turn an error of the gateway into words, on the page, in place of what raised it."""
+def plain_words(where: str = "page") -> Iterator[None]:
+    """Turn an error of the gateway into words, in place of what raised it; `where` is unique."""
     try:
         yield
     except BackendUnavailable as exc:
@@ -59,7 +59,7 @@ def plain_words() -> Iterator[None]:
             "On this machine, `make local` starts everything; `fovea doctor` says what is wrong. "
             "With containers it is `make up`. Nothing is lost in the meantime."
         )
-        st.button("Try again", key="again-unavailable", icon=":material/refresh:")
+        st.button("Try again", key=f"again-{where}", icon=":material/refresh:")
     except Unauthorised as exc:
         st.error(f"**The gateway does not know this API key.** {exc}", icon=":material/key_off:")
         st.markdown(

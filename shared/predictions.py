@@ -100,8 +100,11 @@ def read_shards(
     store: ObjectStore, project: str, model_version: int | None, splits: Sequence[Split] = ()
 ) -> Iterator[ScoredImage]:
     """Yield every image that a model version scored, in key order; of `splits` only, if given."""
-    for key in store.list(shard_prefix(project, model_version)):
-        yield from (i for i in read_shard(store, key) if not splits or i.split in splits)
+    prefix = shard_prefix(project, model_version)
+    for key in store.list(prefix):
+        # A shard holds images of one split, whose name starts its own.
+        if not splits or key.removeprefix(prefix).split("-", maxsplit=1)[0] in splits:
+            yield from read_shard(store, key)
 
 
 def read_shard(store: ObjectStore, key: str) -> Iterator[ScoredImage]:

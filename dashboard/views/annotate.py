@@ -1,5 +1,7 @@
 """Annotate: one image after the other, boxes drawn beforehand where a model saw some."""
 
+import html
+
 import streamlit as st
 
 from dashboard.canvas import annotate
@@ -87,7 +89,7 @@ def _header(seat: Seat, task: TaskView) -> None:
     st.markdown(f":material/lightbulb: **Why this image:** {task.reason}{drawn}")
     chips = "".join(
         f'<span style="background:{class_colour(i)};color:{ink_on(class_colour(i))};'
-        f'border-radius:.4rem;padding:.1rem .5rem;font-size:.85rem">{_escaped(name)}</span>'
+        f'border-radius:.4rem;padding:.1rem .5rem;font-size:.85rem">{html.escape(name)}</span>'
         for i, name in enumerate(seat.desk.project.classes)
     )
     st.html(f'<div style="display:flex;flex-wrap:wrap;gap:.35rem">{chips}</div>')
@@ -157,7 +159,7 @@ def _nothing_to_do(seat: Seat) -> None:
 
     @st.fragment(run_every=WAIT_S)
     def wait() -> None:
-        with plain_words():
+        with plain_words("wait"):
             if take_next(seat):
                 st.rerun(scope="app")
             view = current_round(seat.desk.client.rounds(seat.desk.name))
@@ -188,7 +190,3 @@ def _hints() -> None:
             "- `Space` after a click in the picture: Complete\n"
             "- After a click beside the picture: `S` save, `N` nothing here, `K` skip"
         )
-
-
-def _escaped(text: str) -> str:
-    return text.replace("&", "&amp;").replace("<", "&lt;")

@@ -119,7 +119,7 @@ def _grid(desk: Desk, images: Sequence[ImageView], reasons: dict[str, str]) -> N
 
 @st.dialog("Image", width="large")
 def _look(desk: Desk, image: ImageView, reason: str | None) -> None:
-    with plain_words():
+    with plain_words("image"):
         st.caption(f"{image.name} · {image.split} · {image.width} x {image.height}")
         if reason:
             st.markdown(f":material/lightbulb: {reason}")

@@ -4,8 +4,7 @@ import argparse
 import sys
 from typing import get_args
 
-from gateway.app.core.roles import Role
-from gateway.app.models.schemas import KeyCreate
+from gateway.app.models.schemas import KeyCreate, Role
 from gateway.app.services.keys import ApiKeys
 from shared.database import Database
 from shared.settings import Settings, load_settings

@@ -8,9 +8,8 @@ import httpx2
 import pytest
 from pydantic import SecretStr
 
-from gateway.app.core.roles import Role
 from gateway.app.main import create_app
-from gateway.app.models.schemas import KeyCreate
+from gateway.app.models.schemas import KeyCreate, Role
 from gateway.app.services.keys import ApiKeys
 from gateway.tests.echo import Echo
 from gateway.tests.upstream import serving

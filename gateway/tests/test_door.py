@@ -6,7 +6,7 @@ import time
 import pytest
 
 from gateway.app import keys as keys_command
-from gateway.app.core.roles import Role
+from gateway.app.models.schemas import Role
 from gateway.app.models.tables import ApiKeyRow
 from gateway.app.services.limits import RateLimiter
 from gateway.tests.conftest import Gateway

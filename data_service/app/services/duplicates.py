@@ -77,7 +77,7 @@ def load_hashed(database: Database, project: str) -> list[HashedImage]:
         rows = session.execute(
             select(*columns).where(ImageRow.project == project).order_by(ImageRow.id)
         )
-        return [HashedImage(*row) for row in rows.tuples()]
+        return [HashedImage(*row) for row in rows]
 
 
 def save_groups(database: Database, project: str, groups: Groups) -> None:

@@ -78,7 +78,7 @@ def _original_keys(database: Database, project: str, ids: Sequence[str]) -> dict
                     ImageRow.project == project, ImageRow.id.in_(some)
                 )
             )
-            keys |= dict(rows.tuples().all())
+            keys.update((image_id, key) for image_id, key in rows)
     return keys
 
 

@@ -276,7 +276,7 @@ def test_bad_voc_annotations_are_named(tmp_path: Path) -> None:
     ]
     details = [r.detail for r in parsed.rejected]
     assert "EntitiesForbidden" in details[0]
-    assert details[2] == "object 1 (ant): xmax is 'nine'"
+    assert details[2] == "object 1 (ant): could not convert string to float: 'nine'"
     assert details[3] == "the root is <svg>, not <annotation>"
     assert details[4] == "object 1 (ant): a rotated box"
     assert details[5] == "the image 'z.png' is not in the source"

@@ -20,7 +20,7 @@ def test_draws_hold_the_fractions_in_every_stratum(seed: int) -> None:
     images = candidates(400)
     splits = assign_splits(images, SplitPlan(FRACTIONS, seed)).splits
     assert Counter(splits.values()) == {"train": 280, "val": 40, "gate": 40, "test": 40}
-    rare = Counter(splits[c.id] for c in images if c.classes == {0, 1})
+    rare = Counter(splits[c.id] for c in images if c.classes == frozenset({0, 1}))
     assert rare == {"train": 28, "val": 4, "gate": 4, "test": 4}
 
 

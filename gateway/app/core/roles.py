@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from gateway.app.models.schemas import Role
 from shared.errors import Forbidden
 
-Role = Literal["admin", "annotator", "viewer"]
 READ_METHODS = frozenset({"GET", "HEAD"})
 ADMIN_PREFIXES = ("/v1/keys", "/v1/audit")
 

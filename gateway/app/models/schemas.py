@@ -1,12 +1,13 @@
 """The gateway's own requests and answers."""
 
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field, StringConstraints
 
-from gateway.app.core.roles import Role
 from shared.models.geometry import Frozen
+
+Role = Literal["admin", "annotator", "viewer"]
 
 # Sent on as a header and shown in the audit log, hence plain ASCII.
 KeyName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9 ._@-]{0,62}$")]

@@ -10,8 +10,8 @@ from pydantic import SecretStr
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from gateway.app.core.roles import SERVICE, Principal, Role
-from gateway.app.models.schemas import KeyCreate, KeyView, NewKey
+from gateway.app.core.roles import SERVICE, Principal
+from gateway.app.models.schemas import KeyCreate, KeyView, NewKey, Role
 from gateway.app.models.tables import ApiKeyRow
 from shared.database import Database, utcnow
 from shared.errors import BadRequest, NotFound, Unauthorised

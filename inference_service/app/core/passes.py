@@ -27,9 +27,7 @@ class HeadBranch:
         return int(self.weight.shape[1])
 
 
-def draw_masks(
-    branches: Sequence[HeadBranch], p: float, n_passes: int, seed: int
-) -> list[Tensor]:
+def draw_masks(branches: Sequence[HeadBranch], p: float, n_passes: int, seed: int) -> list[Tensor]:
     """Return the dropout masks of the class branches, one per level, shape (T, K).
 
     The stream is that of T full passes over one image with `torch.manual_seed(seed)` before the

@@ -133,9 +133,7 @@ class TorchRuntime:
         scores = torch.empty(shape, device=self._device)
         masks = draw_masks(self._branches, self._p, options.n_passes, seed)
         start = 0
-        for branch, level_map, level_masks in zip(
-            self._branches, tapped.maps, masks, strict=True
-        ):
+        for branch, level_map, level_masks in zip(self._branches, tapped.maps, masks, strict=True):
             features = level_map[row].flatten(1)
             here = (anchors >= start) & (anchors < start + features.shape[1])
             chosen = features[:, anchors[here] - start].T

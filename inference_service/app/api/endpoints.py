@@ -1,0 +1,105 @@
+"""Routes of the inference service."""
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query, Response
+
+from inference_service.app.api.dependencies import Deps, Sent
+from inference_service.app.models.schemas import (
+    ReindexCreate,
+    ScoredImageView,
+    ServingView,
+    SimilarImage,
+    StoredImageRef,
+)
+from inference_service.app.services.stored import scored_view
+from shared.jobs.store import JobSubmit
+from shared.models.jobs import JobView
+from shared.models.registry import Prediction, ScoringCreate
+
+router = APIRouter(prefix="/v1/projects/{project}", tags=["inference"])
+
+Batch = Annotated[
+    str | None, Query(max_length=100, description="Label that drift reports can ask for.")
+]
+Version = Annotated[int | None, Query(ge=0, description="0: the base model; unset: production.")]
+
+_FILE = {
+    "type": "object",
+    "required": ["file"],
+    "properties": {"file": {"type": "string", "format": "binary"}},
+}
+PREDICTION_BODY: dict[str, Any] = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "multipart/form-data": {"schema": _FILE},
+            "application/json": {"schema": StoredImageRef.model_json_schema()},
+        },
+    }
+}
+
+
+@router.post("/predictions", openapi_extra=PREDICTION_BODY)
+def predict(
+    project: str, sent: Sent, deps: Deps, response: Response, batch: Batch = None
+) -> Prediction:
+    predictor = deps.predictor
+    image = (
+        predictor.uploaded(sent.data, sent.name, batch)
+        if sent.image_id is None
+        else predictor.stored(project, sent.image_id, batch)
+    )
+    prediction = predictor.predict(project, image)
+    response.headers["X-Model-Version"] = str(prediction.model_version)
+    response.headers["X-Inference-Ms"] = f"{prediction.seconds * 1000:.1f}"
+    return prediction
+
+
+@router.get("/predictions/{image_id}")
+def stored_prediction(
+    project: str,
+    image_id: str,
+    deps: Deps,
+    model_version: Version = None,
+    min_score: Annotated[float, Query(ge=0, le=1)] = 0.25,
+) -> ScoredImageView:
+    version = _version(deps, project, model_version)
+    return scored_view(deps.stored.find(project, version, image_id), version, min_score)
+
+
+@router.get("/serving")
+def serving(project: str, deps: Deps) -> ServingView:
+    return deps.serving.view(project)
+
+
+@router.get("/similar/{image_id}")
+def similar(
+    project: str,
+    image_id: str,
+    deps: Deps,
+    k: Annotated[int, Query(ge=1, le=1000)] = 10,
+    model_version: Version = None,
+) -> list[SimilarImage]:
+    version = _version(deps, project, model_version)
+    return deps.stored.similar(project, version, image_id, k)
+
+
+@router.post("/scorings", status_code=202)
+def score(project: str, scoring: ScoringCreate, deps: Deps) -> JobView:
+    deps.neighbours.gateway.project(project)
+    if scoring.model_version is not None:
+        deps.neighbours.registry.get(project, scoring.model_version)
+    with deps.database.transaction() as session:
+        return deps.jobs.submit(session, JobSubmit("inference.score", project, scoring))
+
+
+@router.post("/reindexings", status_code=202)
+def reindex(project: str, deps: Deps) -> JobView:
+    deps.neighbours.gateway.project(project)
+    with deps.database.transaction() as session:
+        return deps.jobs.submit(session, JobSubmit("inference.reindex", project, ReindexCreate()))
+
+
+def _version(deps: Deps, project: str, given: int | None) -> int:
+    return deps.serving.model(project).current.version if given is None else given

@@ -1,0 +1,33 @@
+"""The inference service: predictions, scorings and neighbours over HTTP."""
+
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+
+from fastapi import FastAPI
+
+from inference_service.app.api.endpoints import router
+from inference_service.app.wiring import Dependencies, build
+from shared.service import create_service
+from shared.settings import Settings, load_settings
+
+
+def create_app(
+    settings: Settings | None = None, build: Callable[[Settings], Dependencies] = build
+) -> FastAPI:
+    """Return the application on what `build` makes."""
+    chosen = settings or load_settings()
+
+    @asynccontextmanager
+    async def lifespan(_app: FastAPI) -> AsyncIterator[Mapping[str, Dependencies]]:
+        deps = build(chosen)
+        deps.start()
+        yield {"deps": deps}
+        deps.close()
+
+    return create_service(
+        "inference_service",
+        settings=chosen,
+        routers=[router],
+        lifespan=lifespan,
+        checks=lambda state: state["deps"].checks(),
+    )

@@ -1,0 +1,146 @@
+"""Builds what the service and its worker need; the only module that names adapters."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from inference_service.app.core.ports import Gateway, Registry
+from inference_service.app.core.runtime import DetectorRuntime
+from inference_service.app.services.local_models import LocalModels
+from inference_service.app.services.prediction import Predictor
+from inference_service.app.services.scoring import Scorer
+from inference_service.app.services.served_log import ServedLog
+from inference_service.app.services.serving import Serving
+from inference_service.app.services.stored import StoredPredictions
+from shared.client import GatewayClient
+from shared.database import Database
+from shared.jobs.bell import Bell, make_celery
+from shared.jobs.store import JobStore
+from shared.objects.port import ObjectStore
+from shared.objects.wiring import object_store
+from shared.service import Check
+from shared.settings import Settings
+from shared.vectors.port import VectorStore
+from shared.vectors.wiring import vector_store
+
+SERVED_FLUSH_S = 2.0
+
+
+@dataclass(frozen=True)
+class Neighbours:
+    """The other parts of the system that this service asks."""
+
+    gateway: Gateway
+    registry: Registry
+
+
+@dataclass(frozen=True)
+class Dependencies:
+    """Everything that a request may need."""
+
+    settings: Settings
+    database: Database
+    bell: Bell
+    jobs: JobStore
+    store: ObjectStore
+    vectors: VectorStore
+    neighbours: Neighbours
+    serving: Serving
+    predictor: Predictor
+    stored: StoredPredictions
+
+    def checks(self) -> Mapping[str, Check]:
+        """Return the back ends that must answer; the registry is not one, local copies serve."""
+        return {
+            "database": self.database.check,
+            "object_store": self.store.check,
+            "vector_store": self.vectors.check,
+        }
+
+    def start(self) -> None:
+        """Start looking for models and writing the log."""
+        self.predictor.served_log.start(SERVED_FLUSH_S)
+        self.serving.start(self.settings.model_poll_s)
+
+    def close(self) -> None:
+        """Answer what waits, write what is spooled, close every connection."""
+        self.serving.close()
+        self.predictor.served_log.close()
+        self.bell.close()
+        self.database.close()
+
+
+@dataclass(frozen=True)
+class WorkerParts:
+    """Everything that a task may need."""
+
+    scorer: Scorer
+    stored: StoredPredictions
+
+
+def neighbours(settings: Settings) -> Neighbours:
+    """Return the real gateway and registry; nothing is asked of them yet."""
+    # MLflow's client takes a second to import.
+    from shared.registry import ModelRegistry
+
+    return Neighbours(
+        gateway=GatewayClient(settings.gateway_url, settings.service_key),
+        registry=ModelRegistry(settings.mlflow_url),
+    )
+
+
+def build(settings: Settings, given: Neighbours | None = None) -> Dependencies:
+    """Return the API's parts; nothing is connected before the first use."""
+    around = given or neighbours(settings)
+    database = Database(settings.database_url)
+    bell = Bell(make_celery(settings))
+    store, vectors = object_store(settings), vector_store(settings)
+    models = LocalModels(around.registry, settings.cache_dir / "models")
+
+    def load(folder: Path) -> DetectorRuntime:
+        return _load(settings, folder)
+
+    serving = Serving(around.registry, around.gateway, models, load)
+    served_log = ServedLog(settings.state_dir / "served", store)
+    max_pixels = settings.max_image_megapixels * 1e6
+    return Dependencies(
+        settings=settings,
+        database=database,
+        bell=bell,
+        jobs=JobStore(database, bell, settings),
+        store=store,
+        vectors=vectors,
+        neighbours=around,
+        serving=serving,
+        predictor=Predictor(serving, served_log, around.gateway, store, max_pixels),
+        stored=StoredPredictions(store, vectors),
+    )
+
+
+def build_worker(settings: Settings, given: Neighbours | None = None) -> WorkerParts:
+    """Return the worker's parts; nothing is connected before the first use."""
+    around = given or neighbours(settings)
+    store, vectors = object_store(settings), vector_store(settings)
+    scorer = Scorer(
+        gateway=around.gateway,
+        store=store,
+        vectors=vectors,
+        # Apart from the API's copies, which another process replaces.
+        models=LocalModels(around.registry, settings.cache_dir / "scoring-models"),
+        load=lambda folder: _load(settings, folder),
+        load_base=lambda: _load_base(settings),
+        max_pixels=settings.max_image_megapixels * 1e6,
+    )
+    return WorkerParts(scorer, StoredPredictions(store, vectors))
+
+
+def _load(settings: Settings, folder: Path) -> DetectorRuntime:
+    from inference_service.app.core.torch_runtime import TorchOptions, load_runtime
+
+    return load_runtime(folder, TorchOptions(threads=settings.threads))
+
+
+def _load_base(settings: Settings) -> DetectorRuntime:
+    from inference_service.app.core.torch_runtime import TorchOptions, load_base_runtime
+
+    return load_base_runtime(settings.base_model, TorchOptions(threads=settings.threads))
