@@ -8,7 +8,7 @@ import pandas as pd
 
 from shared.models.data import SPLITS, DatasetVersionView, ProjectView
 from shared.models.jobs import FINAL_STATES, JobView
-from shared.models.rounds import RoundState, RoundView, Strategy, TaskView
+from shared.models.rounds import RoundState, RoundView, Strategy
 
 StepStatus = Literal["done", "now", "later", "failed"]
 
@@ -156,12 +156,6 @@ def selection_reasons(rounds: Iterable[RoundView]) -> dict[str, str]:
         for view in rounds
         for chosen in view.selected
     }
-
-
-def n_handled(tasks: Iterable[TaskView], annotator: str) -> int:
-    """Return how many tasks an annotator labelled or skipped."""
-    ended = {"labelled", "skipped"}
-    return sum(task.annotator == annotator and task.state in ended for task in tasks)
 
 
 def strategy_name(strategy: Strategy) -> str:

@@ -8,7 +8,8 @@ import pytest
 import streamlit as st
 from streamlit.testing.v1 import AppTest
 
-from dashboard.tests.neighbour import KEY, World, gateway_app, serve
+from dashboard.tests.neighbour import KEY, gateway_app, serve
+from dashboard.tests.world import World
 
 OpenPage = Callable[..., AppTest]
 

@@ -14,15 +14,9 @@ from playwright.sync_api import Browser, FloatRect, FrameLocator, Page, expect
 from sqlalchemy import select, update
 
 from dashboard.screenshots import VIEWPORT_WH, browser, settle
-from dashboard.tests.neighbour import (
-    BOXES,
-    CLASSES,
-    NAME,
-    detections,
-    picture,
-    serve,
-)
+from dashboard.tests.neighbour import serve
 from dashboard.tests.running import free_port, running_dashboard
+from dashboard.tests.world import BOXES, CLASSES, NAME, detections, picture
 from data_service.app.main import create_app as create_data
 from data_service.app.services.images import ImageQuery, list_images
 from data_service.app.services.ingestion import Ingestion, ingest

@@ -13,7 +13,7 @@ from dashboard.data import (
     split_table,
     stages,
 )
-from dashboard.tests.neighbour import START, image, job, project, reason_of, round_view
+from dashboard.tests.world import START, image, job, project, reason_of, round_view
 from shared.models.data import DatasetVersionView
 from shared.models.rounds import RoundCreate, StepView
 

@@ -7,7 +7,7 @@ from streamlit.testing.v1 import AppTest
 from streamlit.testing.v1.element_tree import Button, FileUploader
 
 from dashboard.tests.conftest import OpenPage
-from dashboard.tests.neighbour import (
+from dashboard.tests.world import (
     NAME,
     World,
     busy_world,
@@ -142,6 +142,14 @@ def test_an_image_opens_with_its_boxes_and_why_it_was_chosen(open_page: OpenPage
     assert "Round 2, place 3: BALD 0.412" in words
     assert "2 labels (dashed) · 2 predictions (solid, with score)" in words
     assert f"GET /v1/projects/{NAME}/predictions/{image(12).id}" in world.calls
+
+
+def test_an_image_opens_before_there_is_a_model(open_page: OpenPage) -> None:
+    at = open_page("images", fresh_world())
+    button(at, "scene_0012.jpg").click().run()
+    words = said(at)
+    assert "No predictions: project 'scenes' has no production model" in words
+    assert "not labelled · 0 predictions" in words
 
 
 def test_an_upload_is_predicted_once_however_often_the_slider_moves(open_page: OpenPage) -> None:

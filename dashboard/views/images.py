@@ -8,7 +8,7 @@ import streamlit as st
 from dashboard.data import selection_reasons
 from dashboard.drawing import Shape, draw, fit, open_upright, shapes_of
 from dashboard.session import Desk, content, labels, plain_words, thumbnail
-from shared.errors import NotFound
+from shared.errors import Conflict, NotFound
 from shared.models.data import ImageView, Split
 from shared.models.rounds import RoundView
 
@@ -142,7 +142,7 @@ def _look(desk: Desk, image: ImageView, reason: str | None) -> None:
 def _predicted(desk: Desk, image_id: str, score: float) -> list[Shape]:
     try:
         seen = desk.client.image_predictions(desk.name, image_id, min_score=score)
-    except NotFound:
-        st.caption("No model has scored this image yet.")
+    except (NotFound, Conflict) as exc:
+        st.caption(f"No predictions: {exc}")
         return []
     return shapes_of([d for d in seen.detections if d.score >= score])

@@ -32,7 +32,7 @@ class DetectorRuntimeContract:
         from inference_service.app.core.torch_runtime import TorchOptions, TorchRuntime
         from inference_service.tests.tiny import IMAGE_SIZE, tiny_model
 
-        torch_runtime = TorchRuntime(tiny_model(), CLASSES, IMAGE_SIZE, TorchOptions(threads=2))
+        torch_runtime = TorchRuntime(tiny_model(), CLASSES, IMAGE_SIZE, TorchOptions(threads=1))
         return torch_runtime.detect(INPUTS, DetectionOptions())
 
     def test_no_image_gives_no_output(self, runtime: DetectorRuntime) -> None:

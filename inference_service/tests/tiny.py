@@ -30,10 +30,10 @@ def tiny_model(seed: int = 0, dropout: float = 0.2) -> DetectionModel:
         model = build_model(TINY, CLASSES)
         head = model.model[-1]
         for branch in head.cv3:
-            torch.nn.init.normal_(branch[-1].weight, std=2.0)
+            torch.nn.init.normal_(branch[-1].weight, std=0.6)
             torch.nn.init.constant_(branch[-1].bias, -2.0)
         for branch in head.cv2:
-            torch.nn.init.normal_(branch[-1].weight, std=0.5)
+            torch.nn.init.normal_(branch[-1].weight, std=0.3)
         _settle_batch_norm(model)
     model.eval()
     add_head_dropout(model, dropout)

@@ -192,13 +192,24 @@ class Prediction(Frozen):
     seconds: float
 
 
+class ScoredBox(Detection):
+    """One box of a scored image with how unsure the model is of it, in nats."""
+
+    entropy: float
+    margin: float
+    bald: float
+
+
 class ImagePredictions(Frozen):
     """What a model version saw in a stored image when it scored it."""
 
-    project: str
     image_id: str
-    model_version: int | None = Field(description="None: the base model.")
-    detections: tuple[Detection, ...]
+    model_version: int
+    split: Split
+    detections: tuple[ScoredBox, ...]
+    brightness: float
+    contrast: float
+    sharpness: float
 
 
 class DriftCreate(Frozen):

@@ -10,7 +10,7 @@ FloatArray = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Uncertainty:
-    """Of N boxes, each of shape (N,): entropy and BALD in nats are high, margin is low if unsure."""
+    """Of N boxes, each of shape (N,); unsure is high entropy and BALD, in nats, and low margin."""
 
     entropy: FloatArray
     margin: FloatArray

@@ -51,7 +51,7 @@ class Scorer:
     def score(self, project: str, request: ScoringCreate, progress: Progress) -> ScoringResult:
         """Score every image that this version did not score yet.
 
-        Shards are the same images after a restart, so what was lost is made again with equal numbers.
+        Shards are the same images after a restart: what was lost is made again, equal.
 
         Raises:
             UnknownModel: the project has no such version.

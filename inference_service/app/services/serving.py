@@ -124,9 +124,8 @@ class ProjectServing:
             self._take_over(current)
         except BackendUnavailable:
             raise
-        except (AppError, ValueError) as exc:
-            self.refused = Refused(model_version=version, reason=str(exc))
-            log.warning("model.refused", project=self.project, version=version, reason=str(exc))
+        except (AppError, ValueError, OSError) as exc:
+            self._refuse(version, exc)
             return
         self._models.set_current(self.project, current)
         self.refused = None
@@ -135,7 +134,14 @@ class ProjectServing:
         current = self._models.current(self.project)
         if self.model is None and current is not None:
             log.warning("model.local_copy", project=self.project, version=current.version)
-            self._take_over(current)
+            try:
+                self._take_over(current)
+            except (AppError, ValueError, OSError) as exc:
+                self._refuse(current.version, exc)
+
+    def _refuse(self, version: int, exc: Exception) -> None:
+        self.refused = Refused(model_version=version, reason=str(exc))
+        log.warning("model.refused", project=self.project, version=version, reason=str(exc))
 
     def _take_over(self, current: Current) -> None:
         manifest = parse_calibration(current.calibration)

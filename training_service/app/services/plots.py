@@ -77,6 +77,6 @@ def _predict(model: DetectionModel, info: PackageInfo, image: Image) -> list[lis
     batch = torch.from_numpy(rgb)[None].float() / 255
     with torch.inference_mode():
         found = nms.non_max_suppression(model(batch), SCORE_THRESHOLD, 0.7)[0]
-    found[:, :4] = ops.scale_boxes(batch.shape[2:], found[:, :4], image.shape)
+        found[:, :4] = ops.scale_boxes(batch.shape[2:], found[:, :4], image.shape)
     rows: list[list[float]] = found.tolist()
     return rows

@@ -10,7 +10,7 @@ from shared.models.geometry import Frozen
 from shared.models.registry import Metrics
 from shared.models.rounds import TrainingParams
 
-# Of the head: enough for passes that differ; its cost in mAP50 is in docs/benchmarks/training.md.
+# Of the head, while training and in Bayesian passes; plain predictions go without.
 HEAD_DROPOUT = 0.1
 
 Precision = Literal["auto", "float32", "bfloat16"]

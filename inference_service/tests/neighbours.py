@@ -1,0 +1,126 @@
+"""Stand-ins for the gateway and the registry, which other services own."""
+
+import shutil
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+from inference_service.tests.tiny import CLASSES, picture, png, tiny_package
+from shared.database import utcnow
+from shared.errors import BackendUnavailable, NotFound
+from shared.models.data import ImageView, ProjectView, Split, SplitFractions
+from shared.models.registry import CalibrationManifest, ModelView, ThresholdComponent
+from shared.objects.port import ObjectStore
+from shared.registry import UnknownModel
+
+PROJECT = "shapes"
+
+
+class LocalRegistry:
+    """Model packages in a folder, aliases and calibrations in memory; can be switched off."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.production: int | None = None
+        self.calibrations: dict[int, str] = {}
+        self.down = False
+
+    def add(self, version: int) -> None:
+        tiny_package(self.folder / str(version), seed=version)
+
+    def aliases(self, project: str) -> dict[str, int]:
+        self._answer()
+        return {} if self.production is None else {"production": self.production}
+
+    def get(self, project: str, version: int) -> ModelView:
+        self._answer()
+        if not (self.folder / str(version)).is_dir():
+            raise UnknownModel(f"unknown model version: {version} of project {project!r}")
+        return ModelView(
+            project=project,
+            version=version,
+            aliases=(),
+            dataset_version=None,
+            round_id=None,
+            classes=CLASSES,
+            metrics={},
+            weights_sha256="",
+            run_id="",
+            run_url="",
+            created_at=utcnow(),
+        )
+
+    def download(self, project: str, version: int, folder: Path) -> Path:
+        self._answer()
+        return Path(shutil.copytree(self.folder / str(version), folder / "model"))
+
+    def calibration_json(self, project: str, version: int) -> str | None:
+        self._answer()
+        return self.calibrations.get(version)
+
+    def _answer(self) -> None:
+        if self.down:
+            raise BackendUnavailable("MLflow (http://test): connection refused")
+
+
+class LocalGateway:
+    """One project, whose images lie in the object store."""
+
+    def __init__(self, store: ObjectStore) -> None:
+        self.store = store
+        self.images: dict[str, ImageView] = {}
+
+    def add(self, index: int, split: Split = "train", *, labelled: bool = False) -> ImageView:
+        image_id = f"{index:064x}"
+        key = f"projects/{PROJECT}/images/{image_id}.png"
+        self.store.put(key, png(picture(index)))
+        self.images[image_id] = ImageView(
+            id=image_id,
+            name=f"{index}.png",
+            width=80,
+            height=60,
+            split=split,
+            labelled=labelled,
+            duplicate_group=None,
+            key=key,
+            thumbnail_key=key,
+            created_at=datetime(2026, 1, 1, tzinfo=UTC),
+        )
+        return self.images[image_id]
+
+    def project(self, name: str) -> ProjectView:
+        if name != PROJECT:
+            raise NotFound(f"unknown project: {name!r}")
+        return ProjectView(
+            name=name,
+            classes=CLASSES,
+            splits=SplitFractions(),
+            seed=0,
+            created_at=utcnow(),
+            n_images=len(self.images),
+            n_by_split={},
+            n_labelled=0,
+            latest_version=None,
+        )
+
+    def image(self, project: str, image_id: str) -> ImageView:
+        if image_id not in self.images:
+            raise NotFound(f"unknown image: {image_id!r}")
+        return self.images[image_id]
+
+    def iter_images(
+        self, project: str, *, split: Split | None = None, labelled: bool | None = None
+    ) -> Iterator[ImageView]:
+        for _, image in sorted(self.images.items()):
+            if split in (None, image.split) and labelled in (None, image.labelled):
+                yield image
+
+
+def calibration(version: int, score: float) -> str:
+    """Return a calibration with one threshold for every class."""
+    part = ThresholdComponent(
+        score_thresholds=(score,) * 3, nms_iou=0.5, fallback=(False, False, False)
+    )
+    return CalibrationManifest(
+        project=PROJECT, model_version=version, weights_sha256="0" * 64, components=(part,)
+    ).model_dump_json()

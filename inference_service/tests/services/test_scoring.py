@@ -1,0 +1,111 @@
+import numpy as np
+import pytest
+
+from inference_service.app.services.scoring import SHARD_IMAGES
+from inference_service.app.wiring import Neighbours, WorkerParts, build_worker
+from inference_service.tests.neighbours import PROJECT, LocalGateway, LocalRegistry
+from shared.models.registry import ScoringCreate
+from shared.objects.wiring import object_store
+from shared.predictions import ScoredImage, read_shards
+from shared.settings import Settings
+
+N_IMAGES = SHARD_IMAGES + 6
+
+
+class Killed(Exception):
+    pass
+
+
+def silent(fraction: float, message: str) -> None:
+    del fraction, message
+
+
+def by_id(settings: Settings, version: int | None) -> dict[str, ScoredImage]:
+    images = list(read_shards(object_store(settings), PROJECT, version))
+    assert len({i.image_id for i in images}) == len(images)
+    return {i.image_id: i for i in images}
+
+
+def test_killed_scoring_goes_on_where_it_was_with_equal_numbers(
+    settings: Settings, gateway: LocalGateway, registry: LocalRegistry, worker: WorkerParts
+) -> None:
+    for i in range(N_IMAGES):
+        gateway.add(i, labelled=i % 7 == 0)
+    n_pool = N_IMAGES - 10
+    request = ScoringCreate(model_version=1, unlabelled_only=True)
+
+    def killed_after_a_shard(fraction: float, message: str) -> None:
+        if fraction > 0:
+            raise Killed
+
+    with pytest.raises(Killed):
+        worker.scorer.score(PROJECT, request, killed_after_a_shard)
+    n_before = len(by_id(settings, 1))
+    assert 0 < n_before < n_pool
+    result = worker.scorer.score(PROJECT, request, silent)
+    assert (result.n_known, result.n_scored) == (n_before, n_pool - n_before)
+    resumed = by_id(settings, 1)
+
+    fresh_settings = settings.model_copy(
+        update={
+            "object_store_url": f"file:{settings.state_dir}/other",
+            "vector_store_url": f"lancedb:{settings.state_dir}/other-vectors",
+        }
+    )
+    copy = LocalGateway(object_store(fresh_settings))
+    for i in range(N_IMAGES):
+        copy.add(i, labelled=i % 7 == 0)
+    fresh = build_worker(fresh_settings, Neighbours(copy, registry))
+    assert fresh.scorer.score(PROJECT, request, silent).n_scored == n_pool
+    for image_id, expected in by_id(fresh_settings, 1).items():
+        for name in ("xyxy", "class_probabilities", "entropy", "margin", "bald", "embedding"):
+            np.testing.assert_array_equal(
+                getattr(resumed[image_id], name), getattr(expected, name), err_msg=name
+            )
+
+
+def test_every_split_is_scored_and_indexed_once(
+    settings: Settings, gateway: LocalGateway, worker: WorkerParts
+) -> None:
+    gateway.add(1, "val")
+    gateway.add(2, "gate", labelled=True)
+    gateway.add(3, "train")
+    request = ScoringCreate(model_version=1, splits=("val", "gate"), n_passes=4)
+    result = worker.scorer.score(PROJECT, request, silent)
+    assert (result.n_scored, result.n_known) == (2, 0)
+    assert {i.split for i in by_id(settings, 1).values()} == {"val", "gate"}
+    again = worker.scorer.score(PROJECT, request, silent)
+    assert (again.n_scored, again.n_known) == (0, 2)
+    assert worker.scorer.vectors.count("shapes-v1") == 2
+    for image in by_id(settings, 1).values():
+        n = len(image.xyxy)
+        assert 0 < n <= 100
+        assert image.class_scores.shape == (n, 3)
+        assert image.class_probabilities.shape == (n, 4, 4)
+        assert image.entropy.shape == image.margin.shape == image.bald.shape == (n,)
+
+
+def test_base_model_gives_embeddings_and_no_boxes(
+    settings: Settings, gateway: LocalGateway, worker: WorkerParts
+) -> None:
+    gateway.add(1)
+    assert worker.scorer.score(PROJECT, ScoringCreate(), silent).model_version is None
+    image = next(iter(by_id(settings, None).values()))
+    assert image.xyxy.shape == (0, 4)
+    assert image.embedding.shape == (256,)
+    assert worker.scorer.vectors.count("shapes-v0") == 1
+
+
+def test_index_is_rebuilt_from_the_shards(
+    settings: Settings, gateway: LocalGateway, worker: WorkerParts
+) -> None:
+    for i in range(3):
+        gateway.add(i)
+    worker.scorer.score(PROJECT, ScoringCreate(model_version=1), silent)
+    before = next(worker.scorer.vectors.scan("shapes-v1"))
+    worker.scorer.vectors.drop("shapes-v1")
+    result = worker.stored.reindex(PROJECT, silent)
+    assert (result.n_versions, result.n_vectors) == (1, 3)
+    after = next(worker.scorer.vectors.scan("shapes-v1"))
+    assert [r.id for r in after] == [r.id for r in before]
+    assert [r.metadata for r in after] == [{"split": "train"}] * 3
