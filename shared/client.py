@@ -36,6 +36,7 @@ from shared.models.registry import (
     Prediction,
     PromotionCreate,
     ScoringCreate,
+    ServingView,
     TrainingCreate,
 )
 from shared.models.rounds import AnswerCreate, LeaseCreate, RoundCreate, RoundView, TaskView
@@ -337,10 +338,9 @@ class GatewayClient:
         query = {"model_version": model_version, "min_score": min_score}
         return self._get(path, ImagePredictions, query)
 
-    def serving(self, project: str) -> dict[str, Any]:
+    def serving(self, project: str) -> ServingView:
         """Return which model version is loaded for serving."""
-        path = f"/v1/projects/{project}/serving"
-        return TypeAdapter(dict[str, Any]).validate_json(self._send("GET", path).content)
+        return self._get(f"/v1/projects/{project}/serving", ServingView)
 
     def drift_report(self, project: str, drift: DriftCreate) -> JobView:
         """Start a drift report; its result is a DriftResult."""

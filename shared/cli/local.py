@@ -9,7 +9,7 @@ from rich.table import Table
 
 from shared.cli.context import console, told_errors
 from shared.local.doctor import diagnose
-from shared.local.stack import EmbeddedStack, Health
+from shared.local.stack import EmbeddedStack, Health, stop_on_sigterm
 from shared.migrations import upgrade
 from shared.settings import load_settings
 
@@ -28,6 +28,7 @@ def local(
 ) -> None:
     """Start the whole stack on this machine, without Docker; Ctrl-C stops it, data stays."""
     stack = EmbeddedStack(load_settings().state_dir)
+    stop_on_sigterm()
     with told_errors():
         try:
             if stack.is_running():

@@ -103,7 +103,7 @@ def models(project: Project = None) -> None:
         client = connect()
         table = Table("version", "aliases", "dataset", "test mAP50", "made", "run")
         for model in client.models(pick_project(client, project)):
-            map50 = model.metrics.get("test.map50")
+            map50 = model.metrics.get("test/map50")
             table.add_row(
                 f"v{model.version}",
                 ", ".join(model.aliases),

@@ -32,8 +32,8 @@ from shared.demo.report import (
     RoundPart,
 )
 from shared.demo.rounds import calibration_of, run_round
-from shared.errors import AppError
-from shared.local.stack import EmbeddedStack
+from shared.errors import AppError, Conflict
+from shared.local.stack import EmbeddedStack, stop_on_sigterm
 from shared.models.data import IngestionCreate, IngestionReport, ProjectCreate
 from shared.models.registry import (
     DriftCreate,
@@ -49,6 +49,7 @@ SERVING_TIMEOUT_S = 60.0
 
 def main() -> int:
     """Run the demo; return the exit status."""
+    stop_on_sigterm()
     try:
         options = read_options()
         report = run_demo(options)
@@ -186,11 +187,19 @@ def _production(client: GatewayClient) -> ProductionPart:
 
 def _wait_serving(client: GatewayClient, version: int) -> None:
     deadline = time.monotonic() + SERVING_TIMEOUT_S
-    while client.serving(PROJECT).get("model_version") != version:
+    while served_version(client, PROJECT) != version:
         if time.monotonic() > deadline:
             msg = f"model v{version} is not served after {SERVING_TIMEOUT_S:.0f} s"
             raise TimeoutError(msg)
         time.sleep(0.5)
+
+
+def served_version(client: GatewayClient, project: str) -> int | None:
+    """Return the model version that answers predictions, None before the first is loaded."""
+    try:
+        return client.serving(project).model_version
+    except Conflict:
+        return None
 
 
 def _predict(client: GatewayClient, options: DemoOptions) -> PredictionPart:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from types import FrameType
 from typing import Any
 from xmlrpc.client import Fault, ServerProxy
 
@@ -357,6 +358,15 @@ class EmbeddedStack:
         state = str(info["statename"])
         ready = ready and state in {"RUNNING", "STARTING"}
         return Health(program.name, state, int(info["pid"]), program.url, ready, detail)
+
+
+def stop_on_sigterm() -> None:
+    """Make SIGTERM end this process like Ctrl-C, so that it stops what it started."""
+
+    def interrupt(_number: int, _frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGTERM, interrupt)
 
 
 def _probe(program: Program, http: httpx2.Client) -> tuple[bool, str]:

@@ -192,6 +192,28 @@ class Prediction(Frozen):
     seconds: float
 
 
+class Refused(Frozen):
+    """A model version that is not served, although it should be, and why."""
+
+    model_version: int
+    reason: str
+
+
+class ServingView(Frozen):
+    """Which model version serves a project on this machine."""
+
+    project: str
+    model_version: int
+    calibrated: bool
+    classes: tuple[str, ...]
+    score_thresholds: tuple[float, ...]
+    nms_iou: float
+    loaded_at: datetime
+    n_waiting: int = Field(description="Requests in the model's queue.")
+    refused: Refused | None
+    registry_error: str | None = Field(description="The registry did not answer; the copy serves.")
+
+
 class ScoredBox(Detection):
     """One box of a scored image with how unsure the model is of it, in nats."""
 

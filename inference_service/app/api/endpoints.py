@@ -5,17 +5,16 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Response
 
 from inference_service.app.api.dependencies import Deps, Sent
-from inference_service.app.models.schemas import (
-    ReindexCreate,
-    ScoredImageView,
-    ServingView,
-    SimilarImage,
-    StoredImageRef,
-)
+from inference_service.app.models.schemas import ReindexCreate, SimilarImage, StoredImageRef
 from inference_service.app.services.stored import scored_view
 from shared.jobs.store import JobSubmit
 from shared.models.jobs import JobView
-from shared.models.registry import Prediction, ScoringCreate
+from shared.models.registry import (
+    ImagePredictions,
+    Prediction,
+    ScoringCreate,
+    ServingView,
+)
 
 router = APIRouter(prefix="/v1/projects/{project}", tags=["inference"])
 
@@ -63,7 +62,7 @@ def stored_prediction(
     deps: Deps,
     model_version: Version = None,
     min_score: Annotated[float, Query(ge=0, le=1)] = 0.25,
-) -> ScoredImageView:
+) -> ImagePredictions:
     version = _version(deps, project, model_version)
     return scored_view(deps.stored.find(project, version, image_id), version, min_score)
 

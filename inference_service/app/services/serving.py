@@ -10,12 +10,11 @@ from pydantic import ValidationError
 
 from inference_service.app.core.ports import Gateway, Load, Registry
 from inference_service.app.core.scored import Picture
-from inference_service.app.models.schemas import Refused, ServingView
 from inference_service.app.services.local_models import Current, LocalModels
 from inference_service.app.services.model_worker import ModelWorker, WorkerClosed
 from shared.database import utcnow
 from shared.errors import AppError, BackendUnavailable, Conflict
-from shared.models.registry import CalibrationManifest
+from shared.models.registry import CalibrationManifest, Refused, ServingView
 from shared.predictions import ScoredImage
 from shared.thresholds import Thresholds
 

@@ -8,14 +8,10 @@ from dataclasses import dataclass, field
 
 import pyarrow.parquet as pq
 
-from inference_service.app.models.schemas import (
-    ReindexResult,
-    ScoredBox,
-    ScoredImageView,
-    SimilarImage,
-)
+from inference_service.app.models.schemas import ReindexResult, SimilarImage
 from inference_service.app.services.scoring import namespace, vector_record
 from shared.errors import NotFound
+from shared.models.registry import ImagePredictions, ScoredBox
 from shared.objects.port import ObjectStore
 from shared.predictions import ScoredImage, read_shard, shard_prefix
 from shared.vectors.port import VectorStore
@@ -90,7 +86,7 @@ class StoredPredictions:
         return ids
 
 
-def scored_view(scored: ScoredImage, version: int, min_score: float) -> ScoredImageView:
+def scored_view(scored: ScoredImage, version: int, min_score: float) -> ImagePredictions:
     """Return a scored image as callers see it, with its boxes of at least `min_score`."""
     boxes = (
         ScoredBox(
@@ -105,7 +101,7 @@ def scored_view(scored: ScoredImage, version: int, min_score: float) -> ScoredIm
         for i, class_id in enumerate(scored.class_ids)
         if scored.scores[i] >= min_score
     )
-    return ScoredImageView(
+    return ImagePredictions(
         image_id=scored.image_id,
         model_version=version,
         split=scored.split,

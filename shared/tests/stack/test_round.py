@@ -12,6 +12,7 @@ from PIL import Image
 
 from shared.client import GatewayClient
 from shared.demo.digits import make_batch
+from shared.demo.run import served_version
 from shared.errors import BadRequest, Conflict, NotFound, Unauthorised
 from shared.local.stack import ROOT, EmbeddedStack
 from shared.models.registry import DriftCreate, DriftResult
@@ -81,7 +82,7 @@ def test_predictions_come_from_the_production_model_and_drift_is_seen(
 ) -> None:
     version = client.aliases(project).production
     deadline = time.monotonic() + 30
-    while client.serving(project).get("model_version") != version:
+    while served_version(client, project) != version:
         assert time.monotonic() < deadline
         time.sleep(0.2)
     for path in make_batch(tmp_path, 40, seed=5, shifted=True):
