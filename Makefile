@@ -1,5 +1,6 @@
 # Everything runs in .venv; `make setup` makes it, and the other targets call it when needed.
 SHELL := /bin/bash
+export PATH := $(CURDIR)/.venv/bin:$(PATH)
 PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
@@ -26,7 +27,7 @@ $(STAMP): pyproject.toml constraints.txt overrides.txt $(REQUIREMENTS)
 
 $(DEV_STAMP): $(STAMP) requirements-dev.txt
 	@$(UV) -r requirements-dev.txt $(PINS)
-	@bash scripts/system-packages.sh
+	@bash scripts/system-packages.sh $(BIN)
 	@touch $@
 
 demo: $(STAMP) ## Run the whole loop on made-up (or your own: DATA=folder) images

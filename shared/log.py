@@ -36,7 +36,7 @@ def configure_logging(settings: Settings, service: str) -> None:
         logger = logging.getLogger(name)
         logger.handlers[:] = []
         logger.propagate = name != "uvicorn.access"
-    for name in ("httpx2", "httpcore2", "botocore", "alembic", "urllib3", "mlflow"):
+    for name in ("httpx2", "httpcore2", "botocore", "alembic", "urllib3", "mlflow", "celery"):
         logging.getLogger(name).setLevel(logging.WARNING)
     structlog.configure(
         processors=[*chain, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 import structlog
 from celery import Celery
-from celery.signals import worker_shutting_down
+from celery.signals import setup_logging, worker_shutting_down
 from prometheus_client import Counter, Gauge, Histogram, start_http_server
 from pydantic import BaseModel
 
@@ -120,16 +120,21 @@ def register(app: Celery, name: str, function: Callable[[str], None]) -> None:
     app.task(name=name)(function)
 
 
+def _keep_logging(**_signal: object) -> None:
+    """Be connected: Celery then leaves logging as it is configured."""
+
+
 def serve(app: Celery, queue: str, settings: Settings) -> None:
     """Serve `/metrics` and consume the queue, one message at a time, until told to stop."""
+    setup_logging.connect(_keep_logging)
     start_http_server(settings.metrics_port, addr=settings.host)
     app.worker_main(
         [
+            "--quiet",
             "worker",
             "--pool=solo",
             f"--queues={queue}",
             f"--hostname={queue}-{os.getpid()}@{socket.gethostname()}",
-            "--loglevel=WARNING",
             "--without-gossip",
             "--without-mingle",
             "--without-heartbeat",

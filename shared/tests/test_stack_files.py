@@ -21,7 +21,7 @@ SERVICES = (
     "monitoring/evidently_service",
 )
 IMAGES = (*SERVICES, "dashboard", "mlflow_service")
-WITH_TORCH = {"inference_service", "training_service", "calibration_service"}
+WITH_TORCH = {"inference_service", "training_service"}
 WORKFLOWS = sorted(str(path.relative_to(ROOT)) for path in ROOT.glob(".github/workflows/*.yml"))
 # Who may be reached from outside, and who may go there: alerts are sent, base models are fetched.
 PUBLISHED = {
