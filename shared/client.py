@@ -415,10 +415,6 @@ class GatewayClient:
         raise AssertionError  # the loop returns or raises
 
 
-def _ignore(job: JobView) -> None:
-    del job
-
-
 def error_from(response: httpx2.Response) -> AppError:
     """Return the exception that an error answer stands for."""
     try:
@@ -429,10 +425,14 @@ def error_from(response: httpx2.Response) -> AppError:
     known = error_classes().get(name)
     if known is not None:
         return known(detail)
-    by_status = [
-        c for c in error_classes().values() if c.__dict__.get("status") == response.status_code
-    ]
-    return (by_status[0] if by_status else UpstreamFailed)(detail)
+    by_status = {
+        c.status: c for c in error_classes().values() if c.__module__ == AppError.__module__
+    }
+    return by_status.get(response.status_code, UpstreamFailed)(detail)
+
+
+def _ignore(job: JobView) -> None:
+    del job
 
 
 def _given(query: Mapping[str, Any] | None) -> dict[str, Any]:

@@ -154,7 +154,8 @@ def _values(column: Any) -> Iterator[Any]:
         levels.append(starts)
         array = array.values
     flat = array.to_numpy(zero_copy_only=False)
-    counts = np.diff(np.stack(levels), axis=1)
+    counts = np.stack(levels)
+    counts = counts[:, 1:] - counts[:, :-1]
     for n, (start, stop) in enumerate(pairwise(starts)):
         # A copy, so that one image kept does not keep the shard.
         yield flat[start:stop].copy().reshape(_shape(counts[:, n]))

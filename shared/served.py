@@ -18,6 +18,8 @@ from shared.thresholds import Thresholds, kept_boxes
 
 FloatArray = NDArray[np.float32]
 
+# Seconds until a served prediction is in the object store at the latest, while the store is up.
+FLUSH_S = 2.0
 # Shards keep at most this many boxes an image; a served image is described by as many.
 MAX_BOXES = 100
 TIME_FORMAT = "%Y%m%dT%H%M%S.%fZ"

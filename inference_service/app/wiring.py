@@ -18,12 +18,11 @@ from shared.jobs.bell import Bell, make_celery
 from shared.jobs.store import JobStore
 from shared.objects.port import ObjectStore
 from shared.objects.wiring import object_store
+from shared.served import FLUSH_S
 from shared.service import Check
 from shared.settings import Settings
 from shared.vectors.port import VectorStore
 from shared.vectors.wiring import vector_store
-
-SERVED_FLUSH_S = 2.0
 
 
 @dataclass(frozen=True)
@@ -59,7 +58,7 @@ class Dependencies:
 
     def start(self) -> None:
         """Start looking for models and writing the log."""
-        self.predictor.served_log.start(SERVED_FLUSH_S)
+        self.predictor.served_log.start(FLUSH_S)
         self.serving.start(self.settings.model_poll_s)
 
     def close(self) -> None:

@@ -61,7 +61,8 @@ def list_(project: Project = None) -> None:
     """List the rounds of a project."""
     with told_errors():
         client = connect()
-        table = Table("round", "id", "state", "strategy", "tasks", "model", "promoted", "mAP50")
+        table = Table("round", "state", "strategy", "tasks", "model", "promoted", "mAP50")
+        table.add_column("id", no_wrap=True)
         for found in client.rounds(pick_project(client, project)):
             table.add_row(*_row(found))
         console.print(table)
@@ -114,10 +115,10 @@ def annotate(
 def list_jobs(project: Project = None, limit: int = 20) -> None:
     """List jobs, the newest first."""
     with told_errors():
-        table = Table("job", "kind", "project", "state", "%", "tries", "seconds", "message")
+        table = Table("kind", "project", "state", "%", "tries", "seconds", "message")
+        table.add_column("job", no_wrap=True)
         for job in connect().jobs(project=project, limit=limit):
             table.add_row(
-                job.id,
                 job.kind,
                 job.project,
                 job.state,
@@ -125,6 +126,7 @@ def list_jobs(project: Project = None, limit: int = 20) -> None:
                 f"{job.attempts}/{job.max_attempts}",
                 f"{job.seconds:.1f}" if job.seconds else "",
                 job.error or job.message,
+                job.id,
             )
         console.print(table)
 
@@ -181,11 +183,11 @@ def _row(found: RoundView) -> tuple[str, ...]:
     map50 = found.metrics.get("map50")
     return (
         str(found.index),
-        found.id,
         found.state,
         found.request.strategy.strategy,
         f"{found.n_done}/{found.n_tasks}",
         f"v{found.model_version}" if found.model_version else "-",
         {True: "yes", False: "no", None: "-"}[found.promoted],
         f"{map50:.3f}" if map50 is not None else "-",
+        found.id,
     )

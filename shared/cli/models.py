@@ -101,7 +101,7 @@ def models(project: Project = None) -> None:
     """List the model versions of a project."""
     with told_errors():
         client = connect()
-        table = Table("version", "aliases", "dataset", "test mAP50", "made", "run")
+        table = Table("version", "aliases", "dataset", "test mAP50", "made")
         for model in client.models(pick_project(client, project)):
             map50 = model.metrics.get("test/map50")
             table.add_row(
@@ -110,7 +110,6 @@ def models(project: Project = None) -> None:
                 f"{model.dataset_version or '-'}",
                 f"{map50:.3f}" if map50 is not None else "-",
                 f"{model.created_at:%Y-%m-%d %H:%M}",
-                model.run_url,
             )
         console.print(table)
 

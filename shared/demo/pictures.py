@@ -58,7 +58,7 @@ def draw_predictions(
 
     n_columns = 4
     n_rows = -(-len(pairs) // n_columns)
-    figure = Figure(figsize=(3 * n_columns, 3 * n_rows), layout="constrained")
+    figure = Figure(figsize=(2.5 * n_columns, 2.5 * n_rows), layout="constrained")
     grid = figure.subplots(n_rows, n_columns, squeeze=False)
     for axes in grid.flat:
         axes.set_axis_off()

@@ -53,7 +53,7 @@ class Program:
     @property
     def url(self) -> str:
         """Return where it listens."""
-        return f"http://127.0.0.1:{self.port}"
+        return f"{'http' if self.ready_path else 'redis'}://127.0.0.1:{self.port}"
 
 
 def programs(state: Path, ports: dict[str, int]) -> list[Program]:

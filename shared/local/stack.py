@@ -182,8 +182,7 @@ class EmbeddedStack:
     @property
     def urls(self) -> dict[str, str]:
         """Return the address of everything that has pages or an API."""
-        served = {p.name: p.url for p in self.programs if p.ready_path}
-        return {"valkey": f"redis://127.0.0.1:{self.ports['valkey']}", **served}
+        return {p.name: p.url for p in self.programs}
 
     def health(self) -> list[Health]:
         """Return how every process does."""
@@ -332,7 +331,9 @@ class EmbeddedStack:
             "[rpcinterface:supervisor]\n"
             "supervisor.rpcinterface_factory=supervisor.rpcinterface:make_main_rpcinterface\n"
         )
-        return head + "".join(self._program_config(p) for p in self.programs)
+        # One group: supervisord stops groups one after the other, a group's members at once.
+        group = f"[group:fovea]\nprograms={','.join(p.name for p in self.programs)}\n"
+        return head + group + "".join(self._program_config(p) for p in self.programs)
 
     def _program_config(self, program: Program) -> str:
         environment = ",".join(f'{k}="{v}"' for k, v in program.environment.items())
