@@ -14,12 +14,17 @@ os.environ.setdefault(
     "YOLO_CONFIG_DIR", str(Path(tempfile.gettempdir()) / f"fovea-ultralytics-{os.getuid()}")
 )
 
+from PIL import Image
 from ultralytics import YOLO
 from ultralytics.data.augment import LetterBox
 from ultralytics.models.yolo.detect import DetectionTrainer, DetectionValidator
 from ultralytics.nn.modules.head import Detect
 from ultralytics.nn.tasks import DetectionModel, yaml_model_load
-from ultralytics.utils import LOGGER, USER_CONFIG_DIR, nms, ops, torch_utils
+from ultralytics.utils import LOGGER, USER_CONFIG_DIR, nms, ops, patches, torch_utils
+from ultralytics.utils.metrics import ap_per_class
+
+# Ultralytics replaces it by one that, on a broken image, fails on a missing HEIF plugin instead.
+Image.open = patches._image_open
 
 __all__ = [
     "LOGGER",
@@ -29,6 +34,7 @@ __all__ = [
     "DetectionTrainer",
     "DetectionValidator",
     "LetterBox",
+    "ap_per_class",
     "nms",
     "ops",
     "provide_fonts",

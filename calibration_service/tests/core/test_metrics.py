@@ -33,7 +33,7 @@ def _random_images(rng: np.random.Generator, n_images: int) -> list[EvidenceImag
 
 
 def test_average_precision_equals_that_of_ultralytics() -> None:
-    from ultralytics.utils.metrics import ap_per_class
+    from shared.detector.ultralytics_env import ap_per_class
 
     images = _random_images(np.random.default_rng(0), 60)
     found = matched(images, 2, IOU_50_95)

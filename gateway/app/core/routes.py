@@ -26,6 +26,7 @@ RESOURCES: Mapping[str, Service] = {
     "scorings": "inference_service",
     "reindexings": "inference_service",
     "serving": "inference_service",
+    "similar": "inference_service",
     "rounds": "labeling_service",
     "leases": "labeling_service",
     "tasks": "labeling_service",
