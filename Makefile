@@ -27,7 +27,6 @@ $(STAMP): pyproject.toml constraints.txt overrides.txt $(REQUIREMENTS)
 
 $(DEV_STAMP): $(STAMP) requirements-dev.txt
 	@$(UV) -r requirements-dev.txt $(PINS)
-	@bash scripts/system-packages.sh $(BIN)
 	@touch $@
 
 demo: $(STAMP) ## Run the whole loop on made-up (or your own: DATA=folder) images
@@ -35,9 +34,11 @@ demo: $(STAMP) ## Run the whole loop on made-up (or your own: DATA=folder) image
 	  STRATEGY='$(STRATEGY)' SEED='$(SEED)' $(BIN)/python -m shared.demo.run
 
 test: $(DEV_STAMP) ## Run the tests
+	@bash scripts/system-packages.sh $(BIN)
 	@$(BIN)/python -m pytest -m "not kill" $(ARGS)
 
 test-kill: $(DEV_STAMP) ## Kill every process of the stack in the middle of a round
+	@bash scripts/system-packages.sh $(BIN)
 	@$(BIN)/python -m pytest -m kill $(ARGS)
 
 check: $(DEV_STAMP) ## Lint, types, walls

@@ -22,6 +22,8 @@ from shared.models.geometry import Annotation
 
 # What the front end leaves of a click without a drag.
 SLIP_PX = 5.0
+# What a box that nobody touched may differ by when it comes back.
+SAME_PX = 0.01
 
 
 class DrawnBox(TypedDict):
@@ -73,21 +75,35 @@ def annotate(
         use_space=True,
         key=key,
     )
-    return None if drawn is None else annotations_of(drawn, picture.size)
+    return None if drawn is None else annotations_of(drawn, picture.size, shapes)
 
 
 def annotations_of(
-    drawn: Sequence[Mapping[str, object]], size_wh: tuple[int, int]
+    drawn: Sequence[Mapping[str, object]],
+    size_wh: tuple[int, int],
+    begun_with: Sequence[Shape] = (),
 ) -> tuple[Annotation, ...]:
-    """Return drawn boxes as a person's labels, without slips of the mouse or boxes outside."""
+    """Return drawn boxes as a person's labels, without slips of the mouse or boxes outside.
+
+    Args:
+        drawn: as the front end returns them.
+        size_wh: of the shown picture, in pixels.
+        begun_with: the boxes it began with: one of them is no slip, however small.
+    """
+    begun = [to_pixels(shape.xyxy, size_wh) for shape in begun_with]
     labels = []
     for item in cast(Sequence[DrawnBox], drawn):
-        if abs(item["bbox"][2]) <= SLIP_PX and abs(item["bbox"][3]) <= SLIP_PX:
+        small = abs(item["bbox"][2]) <= SLIP_PX and abs(item["bbox"][3]) <= SLIP_PX
+        if small and not any(_same(item["bbox"], box) for box in begun):
             continue
         xyxy = to_normalised(item["bbox"], size_wh)
         if xyxy is not None:
             labels.append(Annotation(class_id=item["label_id"], xyxy=xyxy, source="human"))
     return tuple(labels)
+
+
+def _same(box: Sequence[float], other: Sequence[float]) -> bool:
+    return all(abs(a - b) <= SAME_PX for a, b in zip(box, other, strict=True))
 
 
 @cache

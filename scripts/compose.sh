@@ -1,26 +1,47 @@
 #!/usr/bin/env bash
-# compose.sh up|down -- the stack in containers; makes .env with fresh secrets at the first start
+# compose.sh up|down|secrets -- the stack in containers; makes .env with fresh secrets, once
 set -euo pipefail
 cd "$(dirname "$0")/.."
-if ! docker compose version >/dev/null 2>&1; then
-  echo "error: docker compose is not installed; without Docker run 'make local'" >&2
-  exit 1
-fi
+
+# Writes .env from .env.example, every empty value filled with 256 random bits.
+write_secrets() {
+  umask 077
+  while IFS= read -r line; do
+    case "$line" in
+      [A-Z]*=) echo "$line$(od -An -N32 -tx1 /dev/urandom | tr -d ' \n')" ;;
+      *) echo "$line" ;;
+    esac
+  done < .env.example > .env.part
+  mv .env.part .env
+  echo "wrote .env with fresh secrets"
+}
+
+need_docker() {
+  if ! docker compose version >/dev/null 2>&1; then
+    echo "error: docker compose is not installed; without Docker run 'make local'" >&2
+    exit 1
+  fi
+}
+
+# The key that the dashboard and the `fovea` command send to the gateway.
+make_api_key() {
+  local key
+  key=$(docker compose exec -T gateway \
+    python -m gateway.app.keys create --name dashboard --role admin | tail -n 1)
+  echo "FOVEA_API_KEY=$key" >> .env
+  docker compose up --detach --wait dashboard
+}
+
 case "${1:-}" in
+  secrets) [ -f .env ] || write_secrets ;;
   up)
-    if [ ! -f .env ]; then
-      umask 077
-      while IFS= read -r line; do
-        case "$line" in
-          *=change-me) echo "${line%%=*}=$(head -c 32 /dev/urandom | base64 | tr -d '/+=\n')" ;;
-          *) echo "$line" ;;
-        esac
-      done < .env.example > .env
-      echo "wrote .env with fresh secrets"
-    fi
+    need_docker
+    [ -f .env ] || write_secrets
     docker compose up --build --detach --wait
+    grep -q '^FOVEA_API_KEY=' .env || make_api_key
     docker compose ps
+    echo "for the fovea command: export FOVEA_API_KEY=\$(sed -n 's/^FOVEA_API_KEY=//p' .env)"
     ;;
-  down) docker compose down ;;
-  *) echo "usage: compose.sh up|down" >&2; exit 2 ;;
+  down) need_docker; docker compose down ;;
+  *) echo "usage: compose.sh up|down|secrets" >&2; exit 2 ;;
 esac

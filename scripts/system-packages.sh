@@ -18,11 +18,17 @@ fetch_checkers() {
   rm -rf "$folder"
 }
 
-if as_root_on_debian; then
+has_browser() {
+  command -v chromium >/dev/null || command -v chromium-browser >/dev/null ||
+    command -v google-chrome >/dev/null
+}
+
+has_checkers() { command -v promtool >/dev/null || [ -x "$bin/promtool" ]; }
+
+if as_root_on_debian && ! { has_browser && has_checkers; }; then
   apt-get update -qq
 fi
-if ! command -v chromium >/dev/null && ! command -v chromium-browser >/dev/null &&
-  ! command -v google-chrome >/dev/null; then
+if ! has_browser; then
   if as_root_on_debian; then
     echo "installing chromium (for the browser tests)"
     apt-get install -y -qq --no-install-recommends chromium fonts-dejavu-core >/dev/null
@@ -32,7 +38,7 @@ if ! command -v chromium >/dev/null && ! command -v chromium-browser >/dev/null 
     exit 1
   fi
 fi
-if as_root_on_debian && ! command -v promtool >/dev/null && [ ! -x "$bin/promtool" ]; then
+if as_root_on_debian && ! has_checkers; then
   echo "unpacking promtool and amtool (for the checks of monitoring/)"
   fetch_checkers
 fi

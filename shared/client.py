@@ -89,12 +89,13 @@ class GatewayClient:
         """Return one project."""
         return self._get(f"/v1/projects/{name}", ProjectView)
 
-    def upload(self, project: str, file: BinaryIO) -> Upload:
-        """Send an archive or image, streamed."""
+    def upload(self, project: str, file: BinaryIO, *, name: str | None = None) -> Upload:
+        """Send an archive or image, streamed; `name` is what a single image is then called."""
         chunks = iter(lambda: file.read(1 << 20), b"")
         response = self._send(
             "POST",
             f"/v1/projects/{project}/uploads",
+            query={"name": name},
             content=chunks,
             headers={"Content-Type": "application/octet-stream"},
             timeout=600.0,
@@ -375,15 +376,19 @@ class GatewayClient:
         return model.model_validate_json(response.content)
 
     def _download(self, path: str, query: Mapping[str, Any], target: Path) -> None:
-        with self._http.stream("GET", path, params=_given(query), timeout=600.0) as response:
-            if response.is_error:
-                response.read()
-                raise error_from(response)
-            partial = target.with_name(target.name + ".part")
-            with partial.open("wb") as file:
-                for chunk in response.iter_bytes():
-                    file.write(chunk)
-            partial.replace(target)
+        partial = target.with_name(target.name + ".part")
+        try:
+            with self._http.stream("GET", path, params=_given(query), timeout=600.0) as response:
+                if response.is_error:
+                    response.read()
+                    raise error_from(response)
+                with partial.open("wb") as file:
+                    for chunk in response.iter_bytes():
+                        file.write(chunk)
+        except httpx2.TransportError as exc:
+            msg = f"gateway ({self.base_url}): {type(exc).__name__}: {exc}"
+            raise BackendUnavailable(msg) from exc
+        partial.replace(target)
 
     def _send(
         self,

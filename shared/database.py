@@ -9,12 +9,12 @@ from typing import Any
 from sqlalchemy import DateTime, Engine, MetaData, create_engine, event, text
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.engine.interfaces import DBAPIConnection, Dialect
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DataError, OperationalError
 from sqlalchemy.orm import DeclarativeBase, Session, sessionmaker
 from sqlalchemy.pool import ConnectionPoolEntry
 from sqlalchemy.types import TypeDecorator
 
-from shared.errors import BackendUnavailable
+from shared.errors import BackendUnavailable, ValidationFailed
 
 NAMING = {
     "ix": "ix_%(column_0_label)s",
@@ -75,6 +75,7 @@ class Database:
 
         Raises:
             BackendUnavailable: the database does not answer.
+            ValidationFailed: it cannot hold a value: a NUL in a text, a number over its range.
         """
         with self._sessions() as session:
             try:
@@ -83,6 +84,10 @@ class Database:
             except OperationalError as exc:
                 msg = f"database ({self.url.drivername}): {exc.orig}"
                 raise BackendUnavailable(msg) from exc
+            except (DataError, OverflowError) as exc:
+                cause = exc.orig if isinstance(exc, DataError) else exc
+                msg = f"a value that the database cannot hold: {cause}"
+                raise ValidationFailed(msg) from exc
             for callback in session.info.pop("after_commit", []):
                 callback()
 

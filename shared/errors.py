@@ -82,6 +82,12 @@ class BackendUnavailable(AppError):
     headers: ClassVar[dict[str, str]] = {"Retry-After": "5"}
 
 
+class JobInterrupted(AppError):
+    """Something outside ended the work half-way; another attempt can go on with it."""
+
+    status = 500
+
+
 class UpstreamFailed(AppError):
     """A service behind the gateway answered something that is not ours to explain."""
 

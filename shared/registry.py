@@ -6,6 +6,7 @@ deprecated): `candidate`, `calibrated`, `production`, `previous`.
 
 import json
 import os
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -54,9 +55,14 @@ class Registration:
 class ModelRegistry:
     """Models of all projects, in an MLflow server."""
 
-    def __init__(self, mlflow_url: str) -> None:
-        """Talk to the server at `mlflow_url`; nothing is asked before the first call."""
+    def __init__(self, mlflow_url: str, public_url: str | None = None) -> None:
+        """Talk to the server at `mlflow_url`; nothing is asked before the first call.
+
+        Links for people start with `public_url`, where that differs.
+        """
         self.url = mlflow_url.rstrip("/")
+        self._once = threading.Lock()
+        self._public_url = (public_url or mlflow_url).rstrip("/")
 
     @cached_property
     def _client(self) -> "MlflowClient":
@@ -107,9 +113,10 @@ class ModelRegistry:
                     "round_id": model.round_id or "",
                 }
                 # The version is made last: whoever sees it can download it.
-                found = self._client.create_model_version(
-                    model.project, f"runs:/{run_id}/{PACKAGE}", run_id=run_id, tags=tags
-                )
+                with self._sent_once():
+                    found = self._client.create_model_version(
+                        model.project, f"runs:/{run_id}/{PACKAGE}", run_id=run_id, tags=tags
+                    )
             self._client.set_registered_model_alias(model.project, "candidate", found.version)
             return self.get(model.project, int(found.version))
 
@@ -223,7 +230,8 @@ class ModelRegistry:
         if runs:
             return str(runs[0].info.run_id)
         tags = {TAG_JOB: model.job_id, "fovea.round_id": model.round_id or ""}
-        return str(self._client.create_run(experiment, tags=tags).info.run_id)
+        with self._sent_once():
+            return str(self._client.create_run(experiment, tags=tags).info.run_id)
 
     def _version_of_run(self, project: str, run_id: str) -> "ModelVersion | None":
         found = self._client.search_model_versions(f"name='{project}'", max_results=10_000)
@@ -294,9 +302,27 @@ class ModelRegistry:
             metrics=dict(run.data.metrics),
             weights_sha256=tags.get("weights_sha256", ""),
             run_id=version.run_id,
-            run_url=f"{self.url}/#/experiments/{run.info.experiment_id}/runs/{version.run_id}",
+            run_url=f"{self._public_url}/#/experiments/{run.info.experiment_id}/runs/{version.run_id}",
             created_at=datetime.fromtimestamp(version.creation_timestamp / 1000, tz=UTC),
         )
+
+    @contextmanager
+    def _sent_once(self) -> Iterator[None]:
+        """Send requests without retries: what the server did and could not answer, it did twice.
+
+        MLflow retries POST requests too, and reads how often from the environment at each request.
+        """
+        name = "MLFLOW_HTTP_REQUEST_MAX_RETRIES"
+        with self._once:
+            before = os.environ.get(name)
+            os.environ[name] = "0"
+            try:
+                yield
+            finally:
+                if before is None:
+                    del os.environ[name]
+                else:
+                    os.environ[name] = before
 
     @contextmanager
     def _named(self, unknown: str | None = None) -> Iterator[None]:

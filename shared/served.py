@@ -2,7 +2,7 @@
 
 import io
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -84,10 +84,10 @@ class DriftRow:
     embedding: FloatArray
 
     def columns(self, classes: Sequence[str]) -> dict[str, float]:
-        """Return the scalar columns by name, and `n_<class>` for each class of the map."""
+        """Return the scalar columns by name, and `class_<name>` for each class of the map."""
         scalars = {name: float(getattr(self, name)) for name in SCALARS}
         counts = zip(classes, self.class_counts, strict=True)
-        return scalars | {f"n_{name}": float(count) for name, count in counts}
+        return scalars | {f"class_{name}": float(count) for name, count in counts}
 
 
 @dataclass(frozen=True)
@@ -186,21 +186,33 @@ def write_served(
 
 
 def read_served(
-    store: ObjectStore, project: str, model_version: int, window: Window = EVERYTHING
+    store: ObjectStore,
+    project: str,
+    model_version: int,
+    window: Window = EVERYTHING,
+    limit: int | None = None,
 ) -> list[ServedPrediction]:
-    """Return the served predictions of a window in the order of time, each once.
+    """Return the newest `limit` served predictions of a window in the order of time, each once.
 
     A prediction may lie in two files when a process was killed between writing and forgetting it.
+    Files are read newest first, and none that can add nothing.
     """
-    found: dict[str, ServedPrediction] = {}
-    for key in store.list(served_prefix(project, model_version)):
+    found: list[ServedPrediction] = []
+    since = window.since or datetime.min.replace(tzinfo=UTC)
+    for key in reversed(list(store.list(served_prefix(project, model_version)))):
         # A file is written after everything in it was served.
-        if window.since is not None and _written(key) < window.since:
-            continue
-        for served in _read_file(store, key):
-            if served in window:
-                found[served.prediction_id] = served
-    return sorted(found.values(), key=lambda s: (s.time, s.prediction_id))
+        if _written(key) < since:
+            break
+        here = (served for served in _read_file(store, key) if served in window)
+        found = _newest({s.prediction_id: s for s in (*found, *here)}.values(), limit)
+        if limit is not None and len(found) == limit:
+            since = found[0].time
+    return found
+
+
+def _newest(served: Iterable[ServedPrediction], limit: int | None) -> list[ServedPrediction]:
+    in_order = sorted(served, key=lambda s: (s.time, s.prediction_id))
+    return in_order if limit is None else in_order[-limit:]
 
 
 def _written(key: str) -> datetime:

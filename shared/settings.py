@@ -52,6 +52,9 @@ class Settings(BaseSettings):
         description="`lancedb:FOLDER` or `weaviate://HOST:HTTP_PORT?grpc=PORT`.",
     )
     mlflow_url: str = Field(default="http://127.0.0.1:5000", description="MLflow tracking server.")
+    mlflow_public_url: str | None = Field(
+        default=None, description="MLflow as browsers reach it; unset means `mlflow_url`."
+    )
 
     s3_endpoint_url: str | None = Field(
         default=None, description="S3 endpoint as services reach it; unset means AWS."
@@ -107,6 +110,9 @@ class Settings(BaseSettings):
         default=30.0, gt=0, description="Silence after which a running job is given to another."
     )
     job_max_attempts: int = Field(default=3, gt=0, description="Tries before a job fails.")
+    job_wait_s: float = Field(
+        default=86_400.0, gt=0, description="How long a job waits for a back end that is down."
+    )
     reconcile_interval_s: float = Field(
         default=30.0, gt=0, description="Between two looks of the reaper and round reconciler."
     )

@@ -19,8 +19,7 @@ def build(settings: Settings) -> Mapping[str, TaskFunction]:
 
     def calibrate(context: JobContext) -> CalibrationResult:
         request = CalibrationCreate.model_validate(context.job.payload)
-        version = request.model_version
-        return core.calibrator.calibrate(context.job.project, version, context.progress)
+        return core.calibrator.calibrate(context.job.project, request, context.progress)
 
     def gate(context: JobContext) -> GateVerdict:
         request = GateCreate.model_validate(context.job.payload)

@@ -67,16 +67,23 @@ def write(
 
 
 class World(GatewayClient):
-    """A gateway that knows one project and its newest dataset version, without a server."""
+    """A gateway that knows one project and its dataset versions, without a server."""
 
     def __init__(self, project: str) -> None:
         super().__init__("http://127.0.0.1:9", "key")
         self.name = project
         self.items: list[ManifestItem] = []
+        self.closed: list[tuple[ManifestItem, ...]] = []
 
-    def label(self, split: Split, there: Sequence[Sequence[tuple[Box, int]]]) -> None:
-        """Label one image after the other with boxes and classes."""
-        for n, objects in enumerate(there):
+    def close_version(self) -> None:
+        """Leave the labels so far to their dataset version; what follows is of the next."""
+        self.closed.append(tuple(self.items))
+
+    def label(
+        self, split: Split, there: Sequence[Sequence[tuple[Box, int]]], first: int = 0
+    ) -> None:
+        """Label one image after the other, from number `first`, with boxes and classes."""
+        for n, objects in enumerate(there, start=first):
             annotations = tuple(Annotation(xyxy=b, class_id=c) for b, c in objects)
             image_id = f"{split}-{n:03d}"
             self.items.append(
@@ -104,9 +111,10 @@ class World(GatewayClient):
             n_images=len(self.items),
             n_by_split={},
             n_labelled=0,
-            latest_version=1 if self.items else None,
+            latest_version=len(self.closed) + 1 if self.items else None,
         )
 
     def manifest(self, project: str, version: int) -> DatasetManifest:
-        assert (project, version) == (self.name, 1)
-        return DatasetManifest(project=project, classes=CLASSES, items=tuple(self.items))
+        assert project == self.name
+        items = (*self.closed, tuple(self.items))[version - 1]
+        return DatasetManifest(project=project, classes=CLASSES, items=items)

@@ -1,6 +1,7 @@
 """What the front end returns becomes labels."""
 
 from dashboard.canvas import annotations_of
+from dashboard.drawing import Shape
 from shared.models.geometry import Annotation
 
 
@@ -23,6 +24,15 @@ def test_a_click_without_a_drag_is_not_a_box() -> None:
     # The front end makes a box of 5 x 5 pixels of it.
     slip = {"bbox": [10, 20, 5, 5], "label_id": 0, "label": "two"}
     assert annotations_of([slip], (100, 100)) == ()
+
+
+def test_a_small_box_that_was_there_before_is_kept() -> None:
+    before = Shape(class_id=0, xyxy=(0.1, 0.2, 0.104, 0.205))
+    kept = {"bbox": [100, 200, 4, 5], "label_id": 1, "label": "four"}
+    slip = {"bbox": [110, 200, 5, 5], "label_id": 0, "label": "two"}
+    assert annotations_of([kept, slip], (1000, 1000), [before]) == (
+        Annotation(class_id=1, xyxy=(0.1, 0.2, 0.104, 0.205), source="human"),
+    )
 
 
 def test_a_box_outside_of_the_picture_is_not_kept() -> None:

@@ -119,7 +119,9 @@ def _links(desk: Desk, view: RoundView) -> None:
                 f"MLflow run of v{model.version}", model.run_url, icon=":material/science:"
             )
         else:
-            st.link_button("MLflow", desk.settings.mlflow_url, icon=":material/science:")
+            settings = desk.settings
+            address = settings.mlflow_public_url or settings.mlflow_url
+            st.link_button("MLflow", address, icon=":material/science:")
         reports = desk.client.drift_reports(desk.name)
         if reports:
             n = len(reports[-1].drifted_columns)

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pydantic import BaseModel
 
 from data_service.app import wiring
-from data_service.app.services.ingestion import Ingestion, ingest
+from data_service.app.services.ingestion import Ingestion, ingest_once
 from shared.jobs.worker import JobContext, TaskFunction, run_worker
 from shared.models.data import IngestionCreate
 from shared.settings import Settings, load_settings
@@ -18,7 +18,7 @@ def build(settings: Settings) -> Mapping[str, TaskFunction]:
     def run_ingestion(context: JobContext) -> BaseModel:
         request = IngestionCreate.model_validate(context.job.payload)
         ingestion = Ingestion(context.job.id, context.job.project, request)
-        return ingest(deps.settings, deps.database, deps.store, ingestion, context.progress)
+        return ingest_once(deps.settings, deps.database, deps.store, ingestion, context.progress)
 
     return {"data.ingest": run_ingestion}
 

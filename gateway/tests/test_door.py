@@ -1,15 +1,19 @@
 """Keys, roles, rates and the audit log, at the running gateway."""
 
+import asyncio
 import re
 import time
+from dataclasses import replace
 
 import pytest
 
 from gateway.app import keys as keys_command
 from gateway.app.models.schemas import Role
 from gateway.app.models.tables import ApiKeyRow
+from gateway.app.services import audit
 from gateway.app.services.limits import RateLimiter
 from gateway.tests.conftest import Gateway
+from shared.database import Database, utcnow
 from shared.settings import Settings
 
 
@@ -136,6 +140,14 @@ class TestRate:
         with gateway.client("the-service-key") as service:
             assert {service.get("/v1/projects").status_code for _ in range(9)} == {200}
 
+    def test_unknown_keys_use_up_the_rate_of_their_address(self, gateway: Gateway) -> None:
+        known = gateway.key("viewer")
+        with gateway.client("fov_unknown") as guesser, gateway.client(known) as viewer:
+            assert viewer.get("/v1/projects").status_code == 200
+            assert [guesser.get("/v1/projects").status_code for _ in range(3)] == [401, 429, 429]
+            # Its key is remembered, so that it needs nothing of its address.
+            assert viewer.get("/v1/projects").status_code == 200
+
 
 def test_a_bucket_fills_at_its_rate_and_no_further_than_one_second() -> None:
     now = 0.0
@@ -165,3 +177,36 @@ def test_the_audit_log_has_what_changes_things_and_what_was_refused(gateway: Gat
     ]
     assert [e["request_id"] for e in entries] == ["r-3", "r-2", "r-1"]
     assert [e["request_id"] for e in older] == ["r-1"]
+
+
+def test_a_nul_in_a_path_is_audited_as_a_replacement_character(gateway: Gateway) -> None:
+    with gateway.client() as admin:
+        admin.post("/v1/%00")
+        [entry] = admin.get("/v1/audit").json()
+    assert entry["path"] == "/v1/\ufffd"
+
+
+def test_the_audit_writer_goes_on_after_a_batch_that_the_database_refuses(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(audit, "FLUSH_EVERY_S", 0.01)
+    audit_log = audit.AuditLog(database)
+    entry = audit.Audited(utcnow(), "ann", "POST", "/v1/projects", 201, "r-1")
+
+    async def write() -> None:
+        writer = asyncio.create_task(audit_log.run())
+        audit_log.add(replace(entry, status=10**20))
+        await asyncio.sleep(0.3)
+        audit_log.add(entry)
+        await asyncio.sleep(0.3)
+        assert not writer.done()
+        writer.cancel()
+
+    asyncio.run(write())
+    assert [e.status for e in audit_log.list()] == [201]
+
+
+@pytest.mark.parametrize("before", ["-1", "2147483648", str(10**20)])
+def test_an_audit_id_over_the_range_is_422(gateway: Gateway, before: str) -> None:
+    with gateway.client() as admin:
+        assert admin.get("/v1/audit", params={"before": before}).status_code == 422

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from inference_service.tests.tiny import CLASSES, picture, png, tiny_package
 from shared.database import utcnow
+from shared.detector.package import read_info
 from shared.errors import BackendUnavailable, NotFound
 from shared.models.data import ImageView, ProjectView, Split, SplitFractions
 from shared.models.registry import CalibrationManifest, ModelView, ThresholdComponent
@@ -24,11 +25,19 @@ class LocalRegistry:
         self.production: int | None = None
         self.calibrations: dict[int, str] = {}
         self.down = False
+        self.asked_about: list[str] = []
 
     def add(self, version: int) -> None:
         tiny_package(self.folder / str(version), seed=version)
 
+    def calibrate(self, version: int, score: float) -> str:
+        """Keep a calibration with one threshold for every class, and return it."""
+        weights = read_info(self.folder / str(version)).weights_sha256
+        self.calibrations[version] = calibration(version, score, weights)
+        return self.calibrations[version]
+
     def aliases(self, project: str) -> dict[str, int]:
+        self.asked_about.append(project)
         self._answer()
         return {} if self.production is None else {"production": self.production}
 
@@ -116,11 +125,11 @@ class LocalGateway:
                 yield image
 
 
-def calibration(version: int, score: float) -> str:
+def calibration(version: int, score: float, weights_sha256: str) -> str:
     """Return a calibration with one threshold for every class."""
     part = ThresholdComponent(
         score_thresholds=(score,) * 3, nms_iou=0.5, fallback=(False, False, False)
     )
     return CalibrationManifest(
-        project=PROJECT, model_version=version, weights_sha256="0" * 64, components=(part,)
+        project=PROJECT, model_version=version, weights_sha256=weights_sha256, components=(part,)
     ).model_dump_json()

@@ -96,6 +96,15 @@ class LabellingContract:
         assert list(labelling.answers(labelling_round.id)) == answers
         assert list(labelling.answers(labelling_round.id)) == answers
 
+    def test_the_skipped_images_of_a_project_are_known(
+        self, labelling: Labelling, labelling_round: LabellingRound, annotate: Annotate
+    ) -> None:
+        labelling.open_round(labelling_round, TASKS)
+        annotate(labelling_round, Answer("a" * 64, "skipped", (), "ann"))
+        annotate(labelling_round, Answer("b" * 64, "labelled", (), "ann"))
+        assert set(labelling.skipped(labelling_round.project)) == {"a" * 64}
+        assert set(labelling.skipped("another")) == set()
+
     def test_a_closed_round_keeps_its_answers_and_closing_twice_is_fine(
         self, labelling: Labelling, labelling_round: LabellingRound, annotate: Annotate
     ) -> None:

@@ -62,6 +62,10 @@ def _app(gateway: FakeGateway) -> FastAPI:
         images = tuple(gateway.iter_images(project, split=split, labelled=labelled))
         return ImagePage(images=images, next_cursor=None)
 
+    @router.get("/dataset-versions/{version}")
+    def get_version(project: str, version: int) -> DatasetVersionView:
+        return gateway.dataset_version(project, version)
+
     @router.post("/dataset-versions")
     def post_version(project: str, version: DatasetVersionCreate) -> DatasetVersionView:
         return gateway.create_dataset_version(project, version)

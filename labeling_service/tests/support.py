@@ -102,6 +102,8 @@ class FakeGateway:
     pool: list[ImageView] = field(default_factory=lambda: [image_view(n) for n in range(10)])
     production: int | None = None
     classes: tuple[str, ...] = ("three", "nine")
+    latest_version: int | None = 1
+    n_labelled: dict[Split, int] = field(default_factory=lambda: {"val": 2, "gate": 3, "test": 4})
     closed: list[DatasetVersionCreate] = field(default_factory=list)
 
     def project(self, name: str) -> ProjectView:
@@ -117,7 +119,7 @@ class FakeGateway:
             n_images=len(self.pool),
             n_by_split={},
             n_labelled=0,
-            latest_version=None,
+            latest_version=self.latest_version,
         )
 
     def aliases(self, project: str) -> AliasView:
@@ -130,6 +132,19 @@ class FakeGateway:
         for image in sorted(self.pool, key=lambda i: i.id):
             if split in (None, image.split) and labelled in (None, image.labelled):
                 yield image
+
+    def dataset_version(self, project: str, version: int) -> DatasetVersionView:
+        return DatasetVersionView(
+            project=project,
+            version=version,
+            content_hash="0" * 64,
+            parent=None,
+            round_id=None,
+            manifest_key="m",
+            n_images=self.n_labelled,
+            n_boxes={},
+            created_at=NOW,
+        )
 
     def create_dataset_version(
         self, project: str, version: DatasetVersionCreate

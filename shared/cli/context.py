@@ -9,6 +9,7 @@ from pathlib import Path
 import typer
 from pydantic import ValidationError
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from shared.client import GatewayClient
@@ -25,14 +26,28 @@ def told_errors() -> Iterator[None]:
     """Print our own errors as one line and exit with 1; a bug keeps its traceback."""
     try:
         yield
-    except (AppError, TimeoutError) as exc:
-        errors.print(f"[red]error:[/] {exc}", highlight=False, soft_wrap=True)
+    except KeyboardInterrupt as exc:
+        raise typer.Exit(130) from exc
+    except (AppError, OSError) as exc:
+        errors.print(f"[red]error:[/] {escape(str(exc))}", highlight=False, soft_wrap=True)
         raise typer.Exit(1) from exc
     except ValidationError as exc:
         for problem in exc.errors():
             place = ".".join(str(part) for part in problem["loc"])
-            errors.print(f"[red]error:[/] {place}: {problem['msg']}", highlight=False)
+            errors.print(f"[red]error:[/] {escape(place)}: {escape(problem['msg'])}")
         raise typer.Exit(1) from exc
+
+
+def settings_or_refuse() -> Settings:
+    """Return the settings of the environment.
+
+    Raises:
+        BadRequest: one is unknown, or has a value that does not fit.
+    """
+    try:
+        return load_settings()
+    except ValueError as exc:
+        raise BadRequest(str(exc)) from exc
 
 
 def connect(settings: Settings | None = None) -> GatewayClient:
@@ -41,7 +56,7 @@ def connect(settings: Settings | None = None) -> GatewayClient:
     Raises:
         BadRequest: neither is there.
     """
-    settings = settings or load_settings()
+    settings = settings or settings_or_refuse()
     if settings.api_key is not None:
         return GatewayClient(settings.gateway_url, settings.api_key)
     state = settings.state_dir
@@ -49,7 +64,7 @@ def connect(settings: Settings | None = None) -> GatewayClient:
         urls = json.loads((state / "stack.json").read_text())["urls"]
         private = json.loads((state / "secrets.json").read_text())
         return GatewayClient(urls["gateway"], private["api_key"])
-    except (FileNotFoundError, KeyError) as exc:
+    except (FileNotFoundError, KeyError, ValueError) as exc:
         msg = (
             f"no stack found: neither FOVEA_API_KEY is set nor is there one in {state}/ "
             "(start one by `make local`)"

@@ -9,9 +9,16 @@ from typing import Annotated, Literal, cast
 import typer
 from rich.table import Table
 
-from shared.cli.context import connect, console, follow, pick_project, told_errors
+from shared.cli.context import (
+    connect,
+    console,
+    follow,
+    pick_project,
+    settings_or_refuse,
+    told_errors,
+)
 from shared.client import GatewayClient
-from shared.errors import BadRequest
+from shared.errors import BadRequest, TooLarge
 from shared.models.data import (
     Format,
     IngestionCreate,
@@ -92,18 +99,20 @@ def ingest(
 def ingest_path(
     client: GatewayClient, project: str, path: Path, options: IngestionCreate
 ) -> IngestionReport:
-    """Upload a folder (zipped on the way) or a zip, ingest it, and return the report.
+    """Upload a folder (zipped on the way), a zip or an image, ingest it, return the report.
 
     Raises:
         BadRequest: there is nothing at `path`.
+        TooLarge: it is over the limit for one upload.
     """
     if not path.exists():
         msg = f"no such file or folder: {path}"
         raise BadRequest(msg)
+    _check_size(path)
     with tempfile.TemporaryDirectory(prefix="fovea-upload-") as folder:
         archive = _zipped(path, Path(folder)) if path.is_dir() else path
         with archive.open("rb") as file:
-            upload = client.upload(project, file)
+            upload = client.upload(project, file, name=None if path.is_dir() else path.name)
     request = options.model_copy(update={"upload_id": upload.upload_id})
     job = follow(client, client.ingest(project, request), "ingest")
     return IngestionReport.model_validate(job.result)
@@ -131,6 +140,7 @@ def print_report(report: IngestionReport) -> None:
             f"  near-duplicates cross splits: {pair.first} ({pair.splits[0]}) and "
             f"{pair.second} ({pair.splits[1]})",
             highlight=False,
+            markup=False,
         )
 
 
@@ -152,9 +162,21 @@ def export(
         console.print(f"wrote {target} ({target.stat().st_size} bytes, version {number})")
 
 
+def _check_size(path: Path) -> None:
+    files = path.rglob("*") if path.is_dir() else [path]
+    n_mb = sum(file.stat().st_size for file in files if file.is_file()) / 2**20
+    limit_mb = settings_or_refuse().max_upload_mb
+    if n_mb > limit_mb:
+        msg = (
+            f"{path} has {n_mb:.0f} MiB, over the limit of {limit_mb} MiB for one upload: raise "
+            "FOVEA_MAX_UPLOAD_MB for the stack and this command, or ingest it folder by folder"
+        )
+        raise TooLarge(msg)
+
+
 def _zipped(folder: Path, target: Path) -> Path:
     archive = target / "upload.zip"
-    with zipfile.ZipFile(archive, "w", zipfile.ZIP_STORED, allowZip64=True) as file:
+    with zipfile.ZipFile(archive, "w", strict_timestamps=False) as file:
         for path in sorted(p for p in folder.rglob("*") if p.is_file()):
             file.write(path, path.relative_to(folder))
     return archive

@@ -7,11 +7,10 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from shared.cli.context import console, told_errors
+from shared.cli.context import console, settings_or_refuse, told_errors
 from shared.local.doctor import diagnose
 from shared.local.stack import EmbeddedStack, Health, stop_on_sigterm
 from shared.migrations import upgrade
-from shared.settings import load_settings
 
 
 def register(app: typer.Typer) -> None:
@@ -27,15 +26,15 @@ def local(
     detach: Annotated[bool, typer.Option(help="Leave it running and return.")] = False,
 ) -> None:
     """Start the whole stack on this machine, without Docker; Ctrl-C stops it, data stays."""
-    stack = EmbeddedStack(load_settings().state_dir)
     stop_on_sigterm()
     with told_errors():
+        stack = EmbeddedStack(settings_or_refuse().state_dir)
+        if stack.is_running():
+            console.print(f"already running in {stack.state}")
+            stack.wait_ready()
+        else:
+            _start(stack)
         try:
-            if stack.is_running():
-                console.print(f"already running in {stack.state}")
-                stack.wait_ready()
-            else:
-                stack.start(say=console.print)
             console.print(health_table(stack.health()))
             console.print(f"keys and data: {stack.state}   logs: {stack.state / 'logs'}")
             if detach:
@@ -44,16 +43,23 @@ def local(
             _follow(stack) if logs else threading.Event().wait()
         except KeyboardInterrupt:
             console.print("\nstopping")
-        except BaseException:
-            stack.stop()
-            raise
         stack.stop()
         console.print("stopped")
 
 
+def _start(stack: EmbeddedStack) -> None:
+    try:
+        stack.start(say=console.print)
+    except BaseException:
+        console.print("stopping what was started")
+        stack.stop()
+        raise
+
+
 def stop() -> None:
     """Stop the embedded stack; data stays."""
-    stack = EmbeddedStack(load_settings().state_dir)
+    with told_errors():
+        stack = EmbeddedStack(settings_or_refuse().state_dir)
     running = stack.is_running()
     stack.stop()
     console.print("stopped" if running else f"no stack runs in {stack.state}")
@@ -61,7 +67,8 @@ def stop() -> None:
 
 def doctor() -> None:
     """Check every part and say how to mend what is wrong."""
-    findings = diagnose(load_settings())
+    with told_errors():
+        findings = diagnose(settings_or_refuse())
     table = Table("part", "state", "what to do", title="fovea doctor")
     for finding in findings:
         mark = "[green]ok[/]" if finding.ok else "[red]wrong[/]"
@@ -73,9 +80,8 @@ def doctor() -> None:
 
 def migrate() -> None:
     """Bring the database's tables to the newest version."""
-    settings = load_settings()
     with told_errors():
-        upgrade(settings.database_url)
+        upgrade(settings_or_refuse().database_url)
     console.print("database is up to date")
 
 

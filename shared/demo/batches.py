@@ -8,8 +8,11 @@ from PIL import Image, ImageEnhance, ImageFilter
 from shared.client import GatewayClient
 from shared.demo.digits import make_batch
 from shared.demo.options import DemoOptions
+from shared.models.data import Split
 
 UNSEEN = 10_000
+HELD_OUT: tuple[Split, ...] = ("test", "gate", "val")
+MIN_BATCH = 20
 
 
 def drift_batches(
@@ -17,8 +20,8 @@ def drift_batches(
 ) -> dict[str, list[bytes]]:
     """Return the image files of the batches `unshifted` and `shifted`, of the same size.
 
-    Digit scenes are made anew. Of a user's own data, test images are drawn, and darkened and
-    blurred for the shifted batch.
+    Digit scenes are made anew. Of a user's own data, test images are drawn (and gate and val ones,
+    where there are too few), and darkened and blurred for the shifted batch.
     """
     if options.data is None:
         folder = options.output / "batches"
@@ -31,7 +34,10 @@ def drift_batches(
             ]
             for name, shifted in (("unshifted", False), ("shifted", True))
         }
-    ids = [image.id for image in client.iter_images(project, split="test")]
+    ids: list[str] = []
+    for split in HELD_OUT:
+        if len(ids) < MIN_BATCH:
+            ids += [image.id for image in client.iter_images(project, split=split)]
     chosen = random.Random(options.seed).sample(ids, min(options.n_batch, len(ids)))  # noqa: S311
     images = [client.image_content(project, image_id) for image_id in chosen]
     return {"unshifted": images, "shifted": [shift(image) for image in images]}

@@ -32,7 +32,7 @@ from shared.demo.report import (
     RoundPart,
 )
 from shared.demo.rounds import calibration_of, run_round
-from shared.errors import AppError, Conflict
+from shared.errors import AppError, BadRequest, Conflict
 from shared.local.stack import EmbeddedStack, stop_on_sigterm
 from shared.models.data import IngestionCreate, IngestionReport, ProjectCreate
 from shared.models.registry import (
@@ -45,6 +45,8 @@ from shared.models.registry import (
 
 PROJECT = "demo"
 SERVING_TIMEOUT_S = 60.0
+# A drift report compares at least 20 images.
+MIN_HELD_OUT = 20
 
 
 def main() -> int:
@@ -71,6 +73,7 @@ def main() -> int:
 def run_demo(options: DemoOptions) -> DemoReport:
     """Start a stack, run the loop, stop the stack, write and return what was measured."""
     started = time.monotonic()
+    check_data(options)
     state = options.output / "state"
     EmbeddedStack(state).stop()
     shutil.rmtree(options.output, ignore_errors=True)
@@ -80,7 +83,7 @@ def run_demo(options: DemoOptions) -> DemoReport:
     with running(stack), PeakMemory(stack) as memory:
         client = GatewayClient(stack.urls["gateway"], stack.api_key)
         dataset = _ingest(client, data, options)
-        rounds = [run_round(client, PROJECT, index, options) for index in _indices(options)]
+        rounds = _rounds(client, options)
         production = _production(client)
         seen = _predict(client, options)
         drift = _drift(client, options)
@@ -101,6 +104,22 @@ def run_demo(options: DemoOptions) -> DemoReport:
     )
     (options.output / "report.json").write_text(report.model_dump_json(indent=2))
     return report
+
+
+def check_data(options: DemoOptions) -> None:
+    """Refuse a folder that is not there, or that the demo is about to empty.
+
+    Raises:
+        BadRequest: it is one of these.
+    """
+    if options.data is None:
+        return
+    if not options.data.exists():
+        msg = f"DATA: no such file or folder: {options.data}"
+        raise BadRequest(msg)
+    if options.data.resolve().is_relative_to(options.output.resolve()):
+        msg = f"DATA={options.data} lies in {options.output}, which every demo empties"
+        raise BadRequest(msg)
 
 
 def make_digits(options: DemoOptions) -> Path:
@@ -143,8 +162,14 @@ class PeakMemory:
             self.peak_mb = max(self.peak_mb, total)
 
 
-def _indices(options: DemoOptions) -> range:
-    return range(1, options.rounds + 1)
+def _rounds(client: GatewayClient, options: DemoOptions) -> list[RoundPart]:
+    rounds: list[RoundPart] = []
+    for index in range(1, options.rounds + 1):
+        if rounds and not client.images(PROJECT, split="train", labelled=False, limit=1).images:
+            console.print(f"the pool is empty after {index - 1} rounds", highlight=False)
+            break
+        rounds.append(run_round(client, PROJECT, index, options))
+    return rounds
 
 
 def _ingest(client: GatewayClient, data: Path, options: DemoOptions) -> DatasetPart:
@@ -161,6 +186,13 @@ def _dataset_part(
 ) -> DatasetPart:
     project = client.project(PROJECT)
     by_split = project.n_by_split
+    n_held_out = sum(by_split.get(split, 0) for split in ("val", "gate", "test"))
+    if not by_split.get("test") or n_held_out < MIN_HELD_OUT:
+        msg = (
+            f"{data} leaves {n_held_out} images for val, gate and test ({by_split}); "
+            f"the demo needs {MIN_HELD_OUT}, some of them test: give more labelled images"
+        )
+        raise BadRequest(msg)
     return DatasetPart(
         name="digit-scenes" if options.data is None else data.resolve().name,
         n_images=project.n_images,

@@ -187,10 +187,12 @@ class JobStore:
             self._end(session, row, state, error=error, result=result)
             return True
 
-    def release(self, claim: Claim, message: str, *, attempt_counts: bool) -> bool:
-        """Put the job back in the queue, for a later try by any worker.
+    def release(
+        self, claim: Claim, message: str, *, attempt_counts: bool, ring: bool = True
+    ) -> bool:
+        """Put the job back in the queue, for another try by any worker.
 
-        The bell is rung by the reaper, after its interval, when `attempt_counts`; else at once.
+        Without `ring` the try comes when the reaper rings, after its interval.
         """
         with self.database.transaction() as session:
             row = _require(session, claim.job.id)
@@ -199,7 +201,8 @@ class JobStore:
             row.state, row.worker, row.message, row.rung_at = "queued", None, message, utcnow()
             if not attempt_counts:
                 row.attempts -= 1
-                call_after_commit(session, lambda: self.bell.ring(row.kind, row.id))
+            if ring:
+                self._ring_later(session, row)
             return True
 
     def reap(self) -> int:

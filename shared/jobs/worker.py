@@ -14,8 +14,8 @@ from celery.signals import setup_logging, worker_shutting_down
 from prometheus_client import Counter, Gauge, Histogram, start_http_server
 from pydantic import BaseModel
 
-from shared.database import Database
-from shared.errors import AppError, BackendUnavailable
+from shared.database import Database, utcnow
+from shared.errors import AppError, BackendUnavailable, JobInterrupted
 from shared.jobs.bell import Bell, make_celery
 from shared.jobs.store import Claim, JobStore
 from shared.log import configure_logging
@@ -195,8 +195,8 @@ class JobRunner:
             return "released"
         except JobLost:
             return "lost"
-        except BackendUnavailable as exc:
-            return self._retry_or_fail(claim, exc)
+        except (BackendUnavailable, JobInterrupted) as exc:
+            return self._try_again(claim, exc)
         except Exception as exc:  # the one outer shell: log it, fail the job
             known = isinstance(exc, AppError)
             log.error("job.failed", error=str(exc), exc_info=None if known else exc)
@@ -205,10 +205,16 @@ class JobRunner:
         self.store.finish(claim, "succeeded", result=result.model_dump(mode="json"))
         return "succeeded"
 
-    def _retry_or_fail(self, claim: Claim, exc: BackendUnavailable) -> str:
-        log.warning("job.backend_unavailable", reason=str(exc), attempt=claim.job.attempts)
-        if claim.job.attempts < claim.job.max_attempts:
-            self.store.release(claim, f"waiting: {exc}", attempt_counts=True)
+    def _try_again(self, claim: Claim, exc: BackendUnavailable | JobInterrupted) -> str:
+        """Put the job back; waiting for a back end is no attempt, but has its own limit."""
+        log.warning("job.put_back", reason=str(exc), attempt=claim.job.attempts)
+        waits = isinstance(exc, BackendUnavailable)
+        waited_s = (utcnow() - claim.job.created_at).total_seconds()
+        may_wait = waits and waited_s < self.settings.job_wait_s
+        may_retry = not waits and claim.job.attempts < claim.job.max_attempts
+        if may_wait or may_retry:
+            message = f"{'waiting' if waits else 'interrupted'}: {exc}"
+            self.store.release(claim, message, attempt_counts=not waits, ring=not waits)
             return "released"
         self.store.finish(claim, "failed", error=f"{exc.name}: {exc}")
         return "failed"

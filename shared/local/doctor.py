@@ -33,7 +33,7 @@ def diagnose(settings: Settings) -> list[Finding]:
         _python(),
         _disk(settings),
         _memory(),
-        _guarded("valkey", _valkey, "run `make setup`"),
+        _guarded("valkey-server", _valkey, "run `make setup`"),
         *_stack(settings),
     ]
 

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -25,6 +26,8 @@ from shared.local.programs import DEFAULT_PORTS, Program, programs
 ROOT = Path(__file__).resolve().parents[2]
 STOP_S = 5
 READY_TIMEOUT_S = 180.0
+# Marks the processes of a stack, in their environment, by its state folder.
+MEMBER = "FOVEA_STACK_MEMBER"
 
 
 def _quiet(text: str) -> None:
@@ -81,7 +84,10 @@ class EmbeddedStack:
         if self.is_running():
             msg = f"a stack runs already in {self.state} (pid {self.supervisor_pid()})"
             raise StackRunning(msg)
+        self._end(self._members())
         self.state.mkdir(parents=True, exist_ok=True)
+        # It holds keys, images and labels.
+        self.state.chmod(0o700)
         (self.state / "logs").mkdir(exist_ok=True)
         self._choose_ports()
         say("applying migrations")
@@ -134,16 +140,13 @@ class EmbeddedStack:
 
     def stop(self) -> None:
         """Stop every process; one that does not stop within 5 s is killed."""
-        pid = self.supervisor_pid()
-        if pid is None:
-            return
-        process = psutil.Process(pid)
-        family = process.children(recursive=True)
-        process.send_signal(signal.SIGTERM)
-        _, alive = psutil.wait_procs([process, *family], timeout=STOP_S + 5)
-        for child in alive:
-            child.kill()
-        psutil.wait_procs(alive, timeout=5)
+        members = self._members()
+        supervisors = [p for p in members if _is_supervisor(p)]
+        # The supervisor first: it would start again what others stop.
+        for process in supervisors:
+            process.terminate()
+        psutil.wait_procs(supervisors, timeout=STOP_S + 5)
+        self._end(members)
         if self._process is not None:
             self._process.wait(timeout=5)
         (self.state / "supervisord.pid").unlink(missing_ok=True)
@@ -161,6 +164,28 @@ class EmbeddedStack:
         except (FileNotFoundError, ValueError, psutil.NoSuchProcess, psutil.ZombieProcess):
             return None
         return pid if str(self.state / "supervisord.conf") in command else None
+
+    def _members(self) -> list[psutil.Process]:
+        """Return every process of this stack, also those that a killed supervisor left behind."""
+        found = []
+        for process in psutil.process_iter():
+            try:
+                if process.environ().get(MEMBER) == str(self.state):
+                    found.append(process)
+            except psutil.Error:
+                continue
+        return found
+
+    @staticmethod
+    def _end(processes: list[psutil.Process]) -> None:
+        for process in processes:
+            with suppress(psutil.NoSuchProcess):
+                process.terminate()
+        _, alive = psutil.wait_procs(processes, timeout=STOP_S)
+        for process in alive:
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
+        psutil.wait_procs(alive, timeout=5)
 
     # -- looking
 
@@ -233,7 +258,8 @@ class EmbeddedStack:
     def environment(self) -> dict[str, str]:
         """Return the environment of every process: the machine's, and this stack's settings."""
         threads = {"MALLOC_ARENA_MAX": "2", "PYTHONUNBUFFERED": "1", "DO_NOT_TRACK": "1"}
-        return {**os.environ, **threads, "PYTHONPATH": str(ROOT), **self.settings()}
+        member = {"PYTHONPATH": str(ROOT), MEMBER: str(self.state)}
+        return {**os.environ, **threads, **member, **self.settings()}
 
     def settings(self) -> dict[str, str]:
         """Return the `FOVEA_*` variables of this stack."""
@@ -273,7 +299,7 @@ class EmbeddedStack:
         self.__dict__.pop("programs", None)
         urls = {n: f"http://127.0.0.1:{p}" for n, p in chosen.items()}
         body = {"state_dir": str(self.state), "ports": chosen, "urls": urls}
-        path.write_text(json.dumps(body, indent=2))
+        self._write_private("stack.json", json.dumps(body, indent=2))
 
     def _secrets(self) -> dict[str, str]:
         path = self.state / "secrets.json"
@@ -359,6 +385,13 @@ class EmbeddedStack:
         state = str(info["statename"])
         ready = ready and state in {"RUNNING", "STARTING"}
         return Health(program.name, state, int(info["pid"]), program.url, ready, detail)
+
+
+def _is_supervisor(process: psutil.Process) -> bool:
+    try:
+        return "supervisor.supervisord" in process.cmdline()
+    except psutil.Error:
+        return False
 
 
 def stop_on_sigterm() -> None:

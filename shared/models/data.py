@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, StringConstraints
 
-from shared.models.geometry import Annotation, Frozen
+from shared.models.geometry import MAX_INTEGER, Annotation, Frozen
 
 Split = Literal["train", "val", "gate", "test"]
 SPLITS: tuple[Split, ...] = ("train", "val", "gate", "test")
@@ -30,7 +30,7 @@ class ProjectCreate(Frozen):
     name: Slug
     classes: tuple[ClassName, ...] = ()
     splits: SplitFractions = SplitFractions()
-    seed: int = Field(default=0, ge=0)
+    seed: int = Field(default=0, ge=0, le=MAX_INTEGER)
 
 
 class ProjectView(Frozen):
@@ -134,7 +134,7 @@ class IngestionCreate(Frozen):
     """What to read: a folder or zip on the server, or an upload made before."""
 
     path: str | None = Field(default=None, description="Under FOVEA_INGEST_ROOTS.")
-    upload_id: str | None = None
+    upload_id: str | None = Field(default=None, description="Removed once it is ingested.")
     format: Format | Literal["auto"] = "auto"
     as_oracle: bool = Field(
         default=False, description="Keep the train labels hidden, for a simulated annotator."

@@ -4,6 +4,9 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+# The largest that an integer column holds.
+MAX_INTEGER = 2**31 - 1
+
 Unit = Annotated[float, Field(ge=0.0, le=1.0)]
 Xyxy = tuple[Unit, Unit, Unit, Unit]
 Source = Literal["human", "oracle", "model"]

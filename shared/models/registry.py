@@ -155,12 +155,18 @@ class CalibrationCreate(Frozen):
     """Calibrate a model version on val; it must have been scored on val and test."""
 
     model_version: int | None = Field(default=None, description="Unset: the newest.")
+    dataset_version: int | None = Field(
+        default=None, ge=1, description="Whose labels; unset: the newest."
+    )
 
 
 class GateCreate(Frozen):
     """Compare a model version with production on gate."""
 
     model_version: int = Field(ge=1)
+    dataset_version: int | None = Field(
+        default=None, ge=1, description="Whose labels; unset: the newest."
+    )
     promote: bool = True
 
 

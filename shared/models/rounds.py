@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from shared.models.geometry import Annotation, Detection, Frozen
+from shared.models.geometry import MAX_INTEGER, Annotation, Detection, Frozen
 
 Aggregation = Literal["max", "mean", "sum"]
 
@@ -61,7 +61,7 @@ class TrainingParams(Frozen):
     image_size: int = Field(default=320, ge=32, le=2048, multiple_of=32)
     batch: int = Field(default=8, ge=1, le=256)
     learning_rate: float = Field(default=0.002, gt=0, le=1)
-    seed: int = Field(default=0, ge=0)
+    seed: int = Field(default=0, ge=0, le=MAX_INTEGER)
     base: str | None = Field(
         default=None, description="`fovea-digits`, `scratch` or `yolov8n.pt`; unset: the setting."
     )
@@ -77,7 +77,7 @@ class RoundCreate(Frozen):
         description="Which split the labels are for; `val`, `gate`, `test` end there.",
     )
     training: TrainingParams = TrainingParams()
-    seed: int = Field(default=0, ge=0)
+    seed: int = Field(default=0, ge=0, le=MAX_INTEGER)
     auto_promote: bool = Field(default=True, description="Let the gate move the production alias.")
 
 

@@ -3,11 +3,12 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import select, text
 from sqlalchemy.exc import StatementError
 from sqlalchemy.orm import Mapped, mapped_column
 
 from shared.database import Base, Database, UtcDateTime, call_after_commit
+from shared.errors import ValidationFailed
 
 
 class Counter(Base):
@@ -98,3 +99,24 @@ def test_a_time_without_zone_is_refused(database: Database) -> None:
 
     with pytest.raises(StatementError, match="a time without zone"):
         store_naive()
+
+
+def test_a_number_over_the_range_of_its_column_is_a_failed_validation(database: Database) -> None:
+    def store() -> None:
+        with database.transaction() as session:
+            session.add(Counter(name="a", n=10**20))
+
+    with pytest.raises(ValidationFailed, match="a value that the database cannot hold: "):
+        store()
+
+
+def test_a_nul_in_a_text_is_a_failed_validation_on_postgresql(postgres_url: str) -> None:
+    database = Database(postgres_url)
+
+    def read() -> None:
+        with database.transaction() as session:
+            session.execute(text("SELECT :name"), {"name": "a\0"})
+
+    with pytest.raises(ValidationFailed, match="cannot hold: PostgreSQL text fields cannot"):
+        read()
+    database.close()

@@ -38,7 +38,7 @@ def build(settings: Settings) -> Dependencies:
         database=database,
         bell=bell,
         jobs=JobStore(database, bell, settings),
-        registry=ModelRegistry(settings.mlflow_url),
+        registry=ModelRegistry(settings.mlflow_url, settings.mlflow_public_url),
         datasets=GatewayClient(settings.gateway_url, settings.service_key),
     )
 
@@ -49,5 +49,5 @@ def build_training(settings: Settings) -> Training:
         settings=settings,
         store=object_store(settings),
         datasets=GatewayClient(settings.gateway_url, settings.service_key),
-        registry=ModelRegistry(settings.mlflow_url),
+        registry=ModelRegistry(settings.mlflow_url, settings.mlflow_public_url),
     )

@@ -17,7 +17,7 @@ def create_calibration(project: ProjectDep, body: CalibrationCreate, deps: DepsD
     model = deps.core.calibrator.model(project, body.model_version)
     deps.core.evidence.require_shards(project, model.version, "val")
     deps.core.evidence.require_shards(project, model.version, "test")
-    pinned = CalibrationCreate(model_version=model.version)
+    pinned = body.model_copy(update={"model_version": model.version})
     with deps.database.transaction() as session:
         return deps.jobs.submit(session, JobSubmit("calibration.calibrate", project, pinned))
 

@@ -11,7 +11,12 @@ import structlog
 from calibration_service.app.core.thresholds import ThresholdFit, default_component, measure
 from calibration_service.app.services.evidence import EvidenceReader
 from shared.errors import Conflict
-from shared.models.registry import CalibrationManifest, CalibrationResult, ModelView
+from shared.models.registry import (
+    CalibrationCreate,
+    CalibrationManifest,
+    CalibrationResult,
+    ModelView,
+)
 
 if TYPE_CHECKING:
     from shared.registry import ModelRegistry
@@ -47,7 +52,9 @@ class Calibrator:
             raise NoModel(msg)
         return models[-1]
 
-    def calibrate(self, project: str, version: int | None, progress: Progress) -> CalibrationResult:
+    def calibrate(
+        self, project: str, request: CalibrationCreate, progress: Progress
+    ) -> CalibrationResult:
         """Fit on val, keep what cross-validation finds better than the default, report on test.
 
         The test images are read only for `before` and `after`: they decide nothing.
@@ -56,9 +63,9 @@ class Calibrator:
             NotScored: val or test was not scored by this version.
             NotLabelled: val or test has no labelled image.
         """
-        model = self.model(project, version)
+        model = self.model(project, request.model_version)
         progress(0.0, f"reading what version {model.version} saw")
-        manifest = self.evidence.newest_manifest(project)
+        manifest = self.evidence.manifest(project, request.dataset_version)
         val = self.evidence.read(manifest, model, "val")
         test = self.evidence.read(manifest, model, "test")
         n_classes = len(manifest.classes)

@@ -33,17 +33,18 @@ class EvidenceReader:
     store: ObjectStore
     client: GatewayClient
 
-    def newest_manifest(self, project: str) -> DatasetManifest:
-        """Return the labels of the newest dataset version.
+    def manifest(self, project: str, version: int | None) -> DatasetManifest:
+        """Return the labels of a dataset version, or of the newest.
 
         Raises:
-            NotLabelled: the project has no dataset version.
+            NotFound: the project has no such dataset version.
+            NotLabelled: it has none at all.
         """
-        version = self.client.project(project).latest_version
-        if version is None:
+        wanted = version if version is not None else self.client.project(project).latest_version
+        if wanted is None:
             msg = f"project {project!r} has no dataset version yet"
             raise NotLabelled(msg)
-        return self.client.manifest(project, version)
+        return self.client.manifest(project, wanted)
 
     def require_shards(self, project: str, version: int, split: Split) -> None:
         """See that a split was scored at all, without reading the shards.

@@ -50,7 +50,7 @@ class Gate:
         challenger = self.registry.get(project, request.model_version)
         champion = self._champion(challenger)
         progress(0.0, "reading what the models saw")
-        manifest = self.evidence.newest_manifest(project)
+        manifest = self.evidence.manifest(project, request.dataset_version)
         verdict = self._measure(manifest, challenger, champion, progress)
         if verdict.promoted and not request.promote:
             reasons = (*verdict.reasons, "passed, but a promotion was not asked for")

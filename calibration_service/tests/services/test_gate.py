@@ -145,3 +145,15 @@ def test_a_model_that_was_not_scored_is_named(arena: Arena, add_model: AddModel)
     challenger = arena.enter(_seen(30, 30))
     with pytest.raises(NotScored, match=r"version 1 of project '.*', in production, is not scored"):
         arena.decide(challenger)
+
+
+def test_labels_that_came_after_the_scoring_do_not_count_when_the_version_is_given(
+    arena: Arena, world: World
+) -> None:
+    version = arena.enter(_seen(20, 20))
+    world.close_version()
+    world.label("gate", [[(LEFT, 0)]], first=N)
+    with pytest.raises(NotScored, match=f"1 of {N + 1} labelled images lack it"):
+        arena.decide(version)
+    request = GateCreate(model_version=version, dataset_version=1)
+    assert arena.gate.decide(world.name, request, _unheard).challenger_metrics.n_images == N

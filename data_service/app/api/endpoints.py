@@ -1,6 +1,8 @@
 """Projects, uploads and ingestions."""
 
-from fastapi import APIRouter, Request
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Request
 from fastapi.concurrency import run_in_threadpool
 
 from data_service.app.api.dependencies import Deps
@@ -12,6 +14,15 @@ from shared.models.data import IngestionCreate, ProjectCreate, ProjectView, Uplo
 from shared.models.jobs import JobView
 
 router = APIRouter(prefix="/v1/projects")
+
+FileName = Annotated[
+    str,
+    Query(
+        max_length=200,
+        pattern=r"^[^./\\\x00-\x1f][^/\\\x00-\x1f]*$",
+        description="Of the file, without folders: what a single image is then called.",
+    ),
+]
 
 
 @router.post("", status_code=201, tags=["projects"])
@@ -48,11 +59,14 @@ def get_project(project: str, deps: Deps) -> ProjectView:
         }
     },
 )
-async def create_upload(project: str, request: Request, deps: Deps) -> Upload:
+async def create_upload(
+    project: str, request: Request, deps: Deps, name: FileName | None = None
+) -> Upload:
     await run_in_threadpool(projects.get_project, deps.database, project)
     async with receive(request, deps.settings.max_upload_mb) as received:
+        name = name or received.name
         return await run_in_threadpool(
-            uploads.save_upload, deps.database, deps.store, project, received.file, received.name
+            uploads.save_upload, deps.database, deps.store, project, received.file, name
         )
 
 

@@ -1,6 +1,8 @@
 """Dataset versions and their exports."""
 
-from fastapi import APIRouter, Response
+from typing import Annotated
+
+from fastapi import APIRouter, Path, Response
 from fastapi.responses import FileResponse
 from starlette.background import BackgroundTask
 
@@ -9,6 +11,9 @@ from data_service.app.core.formats.detect import ExportFormat
 from data_service.app.services import versions
 from data_service.app.services.export import export_version
 from shared.models.data import DatasetManifest, DatasetVersionCreate, DatasetVersionView
+from shared.models.geometry import MAX_INTEGER
+
+VersionNumber = Annotated[int, Path(ge=0, le=MAX_INTEGER)]
 
 router = APIRouter(prefix="/v1/projects/{project}/dataset-versions", tags=["dataset versions"])
 
@@ -24,18 +29,23 @@ def list_versions(project: str, deps: Deps) -> list[DatasetVersionView]:
 
 
 @router.get("/{version}")
-def get_version(project: str, version: int, deps: Deps) -> DatasetVersionView:
+def get_version(project: str, version: VersionNumber, deps: Deps) -> DatasetVersionView:
     return versions.get_version(deps.database, project, version)
 
 
 @router.get("/{version}/manifest", response_model=DatasetManifest)
-def get_manifest(project: str, version: int, deps: Deps) -> Response:
+def get_manifest(project: str, version: VersionNumber, deps: Deps) -> Response:
     key = versions.get_version(deps.database, project, version).manifest_key
     return Response(deps.store.get(key), media_type="application/json")
 
 
 @router.get("/{version}/export", response_class=FileResponse)
-def get_export(project: str, version: int, format: ExportFormat, deps: Deps) -> FileResponse:  # noqa: A002
+def get_export(
+    project: str,
+    version: VersionNumber,
+    format: ExportFormat,  # noqa: A002
+    deps: Deps,
+) -> FileResponse:
     path = export_version(deps.database, deps.store, project, version, format)
     return FileResponse(
         path,

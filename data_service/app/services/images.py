@@ -24,7 +24,10 @@ class NoGroundTruth(NotFound):
 
 @dataclass(frozen=True)
 class ImageQuery:
-    """Which images, and where the page starts: after the id `cursor`."""
+    """Which images, and where the page starts: after the id `cursor`.
+
+    `name` is a part of the image's name, in any case.
+    """
 
     split: Split | None = None
     labelled: bool | None = None
@@ -41,7 +44,7 @@ def list_images(database: Database, project: str, query: ImageQuery) -> ImagePag
     if query.labelled is not None:
         statement = statement.where(ImageRow.labelled.is_(query.labelled))
     if query.name is not None:
-        statement = statement.where(ImageRow.name == query.name)
+        statement = statement.where(ImageRow.name.icontains(query.name, autoescape=True))
     if query.cursor is not None:
         statement = statement.where(ImageRow.id > query.cursor)
     with database.transaction() as session:

@@ -18,6 +18,7 @@ from data_service.app.services.projects import get_project, pin_classes
 from data_service.app.services.source import Reader, open_source
 from data_service.app.services.splits import Candidate, SplitPlan, assign_splits
 from data_service.app.services.storing import ImageStorage, Seen, SeenImage
+from data_service.app.services.uploads import discard_upload
 from data_service.app.services.versions import create_version
 from shared.database import Database
 from shared.models.data import (
@@ -52,6 +53,32 @@ class Ingestion:
     id: str
     project: str
     request: IngestionCreate
+
+
+def ingest_once(
+    settings: Settings,
+    database: Database,
+    store: ObjectStore,
+    ingestion: Ingestion,
+    progress: Progress,
+) -> IngestionReport:
+    """Ingest, keep the report and remove the upload; run again it returns the kept report.
+
+    An upload whose ingestion fails or is cancelled stays, to be ingested again.
+
+    Raises:
+        AppError: as `ingest` does.
+    """
+    key = f"projects/{ingestion.project}/ingestions/{ingestion.id}.json"
+    if store.exists(key):
+        report = IngestionReport.model_validate_json(store.get(key))
+    else:
+        report = ingest(settings, database, store, ingestion, progress)
+        store.put(key, report.model_dump_json().encode(), "application/json")
+    # Only now: an attempt that was killed before this reads the upload again.
+    if ingestion.request.upload_id is not None:
+        discard_upload(database, store, ingestion.project, ingestion.request.upload_id)
+    return report
 
 
 def ingest(

@@ -21,6 +21,8 @@ from shared.objects.port import ObjectStore
 Progress = Callable[[float, str], None]
 
 BATCH = 50
+# The files of a batch are in memory together.
+BATCH_BYTES = 64 << 20
 # 16-bit RGBA, the largest that a picture within the limit can be uncompressed.
 _BYTES_PER_PIXEL = 8
 
@@ -81,7 +83,7 @@ class ImageStorage:
         """Store what is not stored yet; running it again goes on where it was killed."""
         seen = Seen()
         n_done = 0
-        for batch in _batches(parsed.images):
+        for batch in batches(tree, parsed.images):
             progress(n_done / len(parsed.images), f"{n_done} of {len(parsed.images)} images")
             files = list(self._read(tree, batch, seen))
             rows = self._rows(files, seen)
@@ -219,9 +221,26 @@ def _merged(before: SeenImage, image: SeenImage, path: str, seen: Seen) -> SeenI
     return replace(before, annotations=annotations, wanted=wanted or image.wanted)
 
 
-def _batches(images: Sequence[RawImage]) -> Iterator[Sequence[RawImage]]:
-    for start in range(0, len(images), BATCH):
-        yield images[start : start + BATCH]
+def batches(tree: FileTree, images: Sequence[RawImage]) -> Iterator[Sequence[RawImage]]:
+    """Yield the images, at most `BATCH` at once and `BATCH_BYTES`, but a larger one alone."""
+    batch: list[RawImage] = []
+    n_bytes = 0
+    for raw in images:
+        size = _size(tree, raw)
+        if batch and (len(batch) == BATCH or n_bytes + size > BATCH_BYTES):
+            yield batch
+            batch, n_bytes = [], 0
+        batch.append(raw)
+        n_bytes += size
+    if batch:
+        yield batch
+
+
+def _size(tree: FileTree, raw: RawImage) -> int:
+    try:
+        return tree.size(raw.path)
+    except OSError:
+        return 0  # reading it says what is wrong
 
 
 def _copy(row: ImageRow) -> ImageRow:

@@ -10,7 +10,7 @@ from data_service.app.services.images import ImageQuery, list_images
 from data_service.app.wiring import Dependencies
 from data_service.app.worker import build
 from data_service.tests.builders import png, yolo_files, zipped
-from shared.jobs.worker import JobContext
+from shared.jobs.worker import JobContext, JobReleased
 from shared.models.data import IngestionReport
 
 IngestFiles = Callable[..., IngestionReport]
@@ -114,6 +114,70 @@ def test_a_single_uploaded_image_is_ingested(client: TestClient, deps: Dependenc
     assert run_job(deps, job["id"]).n_added == 1
     [image] = client.get(f"{FARM}/images", params={"name": "cow.png"}).json()["images"]
     assert client.get(f"{FARM}/images/{image['id']}/content").content == png(1)
+
+
+def test_a_raw_image_is_called_as_the_query_says_and_its_upload_goes_when_it_is_ingested(
+    client: TestClient, deps: Dependencies
+) -> None:
+    params = {"name": "Brown cow.png"}
+    upload = client.post(f"{FARM}/uploads", params=params, content=png(1)).json()["upload_id"]
+    job = client.post(f"{FARM}/ingestions", json={"upload_id": upload}).json()["id"]
+    claim = deps.jobs.claim(job, "worker")
+    assert claim is not None
+    ingest = build(deps.settings)["data.ingest"]
+    context = JobContext(claim.job, deps.settings, deps.jobs, claim, threading.Event())
+    report = ingest(context)
+    [image] = client.get(f"{FARM}/images").json()["images"]
+    assert image["name"] == "Brown cow.png"
+    assert list(deps.store.list("projects/farm/uploads/")) == []
+    # Its end was not written down before the worker died: the next attempt ends the same.
+    assert ingest(context) == report
+    again = client.post(f"{FARM}/ingestions", json={"upload_id": upload})
+    assert (again.status_code, again.json()["error"]) == (404, "UnknownUpload")
+
+
+def test_the_upload_of_a_job_that_failed_stays(client: TestClient, deps: Dependencies) -> None:
+    upload = client.post(f"{FARM}/uploads", content=zipped(yolo_files(1))).json()["upload_id"]
+    job = client.post(f"{FARM}/ingestions", json={"upload_id": upload}).json()["id"]
+    claim = deps.jobs.claim(job, "worker")
+    assert claim is not None
+    stopping = threading.Event()
+    stopping.set()
+    with pytest.raises(JobReleased):
+        build(deps.settings)["data.ingest"](
+            JobContext(claim.job, deps.settings, deps.jobs, claim, stopping)
+        )
+    assert len(list(deps.store.list("projects/farm/uploads/"))) == 1
+    deps.jobs.release(claim, "released", attempt_counts=False)
+    assert run_job(deps, job).n_added == 1
+
+
+@pytest.mark.parametrize("name", ["", "../cow.png", ".cow.png", "a/b.png", "a\\b.png", "a\0.png"])
+def test_a_name_that_is_no_file_name_is_422(client: TestClient, name: str) -> None:
+    response = client.post(f"{FARM}/uploads", params={"name": name}, content=png(1))
+    assert response.status_code == 422
+
+
+@pytest.mark.parametrize("part", ["cow", "_1.p", "BROWN", "%"])
+def test_images_are_found_by_a_part_of_their_name(
+    client: TestClient, ingest_files: IngestFiles, part: str
+) -> None:
+    ingest_files({"brown%cow_1.png": png(1), "horsex1xp.png": png(2)})
+    found = client.get(f"{FARM}/images", params={"name": part}).json()["images"]
+    assert [image["name"] for image in found] == ["brown%cow_1.png"]
+
+
+@pytest.mark.parametrize("version", ["2147483648", "99999999999999999999", "-1"])
+def test_a_version_over_the_range_is_422(client: TestClient, version: str) -> None:
+    assert error(client, "GET", f"{FARM}/dataset-versions/{version}")[:2] == (
+        422,
+        "ValidationFailed",
+    )
+
+
+def test_a_seed_over_the_range_is_422(client: TestClient) -> None:
+    body = {"name": "zoo", "seed": 10**20}
+    assert error(client, "POST", "/v1/projects", json=body)[:2] == (422, "ValidationFailed")
 
 
 @pytest.mark.parametrize("how", ["raw", "form", "stream"])

@@ -66,8 +66,9 @@ class Door:
                 Audited(
                     time=utcnow(),
                     principal=state["principal"].name,
-                    method=scope["method"],
-                    path=scope["path"][:500],
+                    method=scope["method"][:16],
+                    # PostgreSQL holds no NUL.
+                    path=scope["path"].replace("\0", "\N{REPLACEMENT CHARACTER}")[:500],
                     status=status,
                     request_id=state["request_id"][:128],
                 )
@@ -79,13 +80,18 @@ async def identify(request: Request, deps: Dependencies) -> Principal:
 
     Raises:
         Unauthorised: there is no key, or it is unknown or revoked.
+        RateLimited: the rate of the address is used up, and the key is not one just seen.
     """
     scheme, _, token = request.headers.get("Authorization", "").partition(" ")
     key = token.strip() if scheme.lower() == "bearer" else request.headers.get("X-API-Key", "")
     if key:
         sha256 = digest(key)
         known = deps.keys.remembered(sha256)
-        return known if known else await run_in_threadpool(deps.keys.look_up, sha256)
+        if known is not None:
+            return known
+        # Whoever guesses keys has the database asked no more often than this.
+        take(address(request), deps)
+        return await run_in_threadpool(deps.keys.look_up, sha256)
     if is_open(request.method, request.url.path):
         return ANONYMOUS
     msg = "an API key is needed: Authorization: Bearer fov_…"
@@ -100,8 +106,21 @@ def count(request: Request, principal: Principal, deps: Dependencies) -> None:
     """
     if principal.role == "service":
         return
-    host = request.client.host if request.client else ""
-    wait_s = deps.limiter.take(host if principal is ANONYMOUS else principal.id)
+    take(address(request) if principal is ANONYMOUS else principal.id, deps)
+
+
+def address(request: Request) -> str:
+    """Return the address that a request comes from."""
+    return request.client.host if request.client else ""
+
+
+def take(caller: str, deps: Dependencies) -> None:
+    """Take one request out of a caller's rate.
+
+    Raises:
+        RateLimited: the rate is used up; it says after how many seconds to try again.
+    """
+    wait_s = deps.limiter.take(caller)
     if wait_s:
         msg = f"more than {deps.settings.request_rate_per_s:g} requests a second"
         raise TooManyRequests(msg, wait_s)

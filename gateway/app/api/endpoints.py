@@ -8,6 +8,7 @@ from sse_starlette.sse import EventSourceResponse
 from gateway.app.api.dependencies import DepsDep
 from gateway.app.models.schemas import AuditEntry, KeyCreate, KeyView, NewKey
 from gateway.app.services.jobs import job_events
+from shared.models.geometry import MAX_INTEGER
 from shared.models.jobs import JobState, JobView
 
 router = APIRouter()
@@ -61,7 +62,7 @@ def revoke_key(key_id: str, deps: DepsDep) -> KeyView:
 @router.get("/v1/audit", tags=["audit"])
 def list_audit_entries(
     deps: DepsDep,
-    before: int | None = None,
+    before: Annotated[int | None, Query(ge=0, le=MAX_INTEGER)] = None,
     limit: Annotated[int, Query(ge=1, le=1000)] = 100,
 ) -> list[AuditEntry]:
     """Return who changed what, the newest first; `before` is the id of the last entry seen."""

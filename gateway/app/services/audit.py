@@ -8,11 +8,12 @@ from datetime import datetime
 
 import structlog
 from sqlalchemy import insert, select
+from sqlalchemy.exc import SQLAlchemyError
 
 from gateway.app.models.schemas import AuditEntry
 from gateway.app.models.tables import AuditRow
 from shared.database import Database
-from shared.errors import BackendUnavailable
+from shared.errors import AppError, BackendUnavailable
 
 log = structlog.stdlib.get_logger()
 
@@ -52,6 +53,7 @@ class AuditLog:
 
         Raises:
             BackendUnavailable: the database does not answer; the entries go on waiting.
+            AppError: it does not take the entries; they are in the log instead.
         """
         with self._flushing:
             batch = [self._waiting.popleft() for _ in range(len(self._waiting))]
@@ -63,6 +65,10 @@ class AuditLog:
             except BackendUnavailable:
                 self._waiting.extendleft(reversed(batch))
                 raise
+            except (AppError, SQLAlchemyError):
+                for entry in batch:
+                    log.error("audit.entry_dropped", **asdict(entry))
+                raise
 
     async def run(self) -> None:
         """Write a batch every `FLUSH_EVERY_S`, until cancelled."""
@@ -72,6 +78,8 @@ class AuditLog:
                 await asyncio.to_thread(self.flush)
             except BackendUnavailable as exc:
                 log.warning("audit.flush_failed", n_waiting=len(self._waiting), reason=str(exc))
+            except (AppError, SQLAlchemyError) as exc:
+                log.error("audit.flush_failed", n_waiting=len(self._waiting), reason=str(exc))
 
     def list(self, *, before: int | None = None, limit: int = 100) -> list[AuditEntry]:
         """Return entries, the newest first; with `before`, only those with a smaller id."""

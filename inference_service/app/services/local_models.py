@@ -72,8 +72,11 @@ class LocalModels:
 
     @staticmethod
     def _holds(folder: Path, sha256: str) -> bool:
-        from shared.detector.package import INFO_FILE, read_info
+        """Tell whether a folder has the package with these weights, undamaged."""
+        from shared.detector.package import WEIGHTS_FILE, CorruptPackage, file_sha256, read_info
 
-        if not (folder / INFO_FILE).is_file():
+        try:
+            told = read_info(folder).weights_sha256
+            return told == (sha256 or told) and file_sha256(folder / WEIGHTS_FILE) == told
+        except (CorruptPackage, OSError):
             return False
-        return not sha256 or read_info(folder).weights_sha256 == sha256

@@ -18,6 +18,9 @@ from shared.predictions import ScoredImage, scored_ids, shard_prefix, write_shar
 from shared.vectors.port import VectorRecord, VectorStore
 
 SHARD_IMAGES = 64
+# Decoded at a time: photos of 100 megapixels take 300 MB each, and the next chunk waits beside it.
+# Cut from the start of each shard, so that a restart meets equal batches and gets equal numbers.
+CHUNK_IMAGES = 8
 
 Progress = Callable[[float, str], None]
 
@@ -63,10 +66,8 @@ class Scorer:
         shards, n_known = self._plan(project, request, known)
         n_total, n_done, started = sum(len(s.images) for s in shards), 0, time.monotonic()
         runtime = self._runtime(project, version) if shards else None
-        for shard, pictures in self._decoded(shards):
-            assert runtime is not None  # noqa: S101 - there are shards
-            options = DetectionOptions(n_passes=request.n_passes)
-            scored = score_pictures(runtime, pictures, options)
+        options = DetectionOptions(n_passes=request.n_passes)
+        for shard, scored in self._scored(runtime, shards, options):
             self._keep(project, version, shard, scored)
             n_done += len(scored)
             rate = n_done / (time.monotonic() - started)
@@ -104,19 +105,35 @@ class Scorer:
             return self.load_base()
         return self.load(self.models.fetch(project, version))
 
+    def _scored(
+        self, runtime: DetectorRuntime | None, shards: Sequence[Shard], options: DetectionOptions
+    ) -> Iterator[tuple[Shard, list[ScoredImage]]]:
+        scored: list[ScoredImage] = []
+        for shard, pictures in self._decoded(shards):
+            assert runtime is not None  # noqa: S101 - there are shards
+            scored += score_pictures(runtime, pictures, options)
+            if len(scored) == len(shard.images):
+                yield shard, scored
+                scored = []
+
     def _decoded(self, shards: Sequence[Shard]) -> Iterator[tuple[Shard, list[Picture]]]:
-        """Read and decode the next shard while the model works on this one."""
+        """Read and decode the next chunk of a shard while the model works on this one."""
+        chunks = [
+            (shard, shard.images[start : start + CHUNK_IMAGES])
+            for shard in shards
+            for start in range(0, len(shard.images), CHUNK_IMAGES)
+        ]
         with ThreadPoolExecutor(1, "decode") as pool:
-            waiting = [pool.submit(self._read, shard) for shard in shards[:1]]
-            for index, shard in enumerate(shards):
+            waiting = [pool.submit(self._read, *chunk) for chunk in chunks[:1]]
+            for index, (shard, _) in enumerate(chunks):
                 pictures = waiting.pop().result()
-                waiting = [pool.submit(self._read, s) for s in shards[index + 1 : index + 2]]
+                waiting = [pool.submit(self._read, *c) for c in chunks[index + 1 : index + 2]]
                 yield shard, pictures
 
-    def _read(self, shard: Shard) -> list[Picture]:
+    def _read(self, shard: Shard, images: Sequence[ImageView]) -> list[Picture]:
         return [
             Picture(i.id, shard.split, decode_image(self.store.get(i.key), self.max_pixels, i.name))
-            for i in shard.images
+            for i in images
         ]
 
     def _keep(

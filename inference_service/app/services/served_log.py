@@ -5,7 +5,8 @@ import json
 import threading
 import uuid
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import IO, Any
@@ -50,13 +51,21 @@ class ServedLog:
         self.flush()
 
     def append(self, project: str, model_version: int, served: ServedPrediction) -> None:
-        """Add a prediction; once this returns, killing the process does not lose it."""
+        """Add a prediction; once this returns, killing the process does not lose it.
+
+        Raises:
+            OSError: it could not be written, as on a full disk.
+        """
         line = json.dumps(_to_json(project, model_version, served))
         with self._lock:
             if self._spool is None:
                 self._spool = self._new_spool()
-            self._spool.write(line + "\n")
-            self._spool.flush()
+            try:
+                self._spool.write(line + "\n")
+                self._spool.flush()
+            except OSError:
+                self._drop(self._spool)
+                raise
             self._n_rows += 1
             if self._n_rows >= self._max_rows:
                 self._full.set()
@@ -73,9 +82,20 @@ class ServedLog:
 
     def _run(self, flush_s: float) -> None:
         while not self._stop:
-            self.flush()
+            try:
+                self.flush()
+            # The outer shell of a thread that must not end: what failed is tried again, and logged.
+            except Exception:
+                log.exception("served.flush_failed")
             self._full.wait(flush_s)
             self._full.clear()
+
+    def _drop(self, spool: IO[str]) -> None:
+        """Leave a spool that may end in half a line to the next flush; nothing is added to it."""
+        self._spool = None
+        # Closing writes what is buffered, and fails as writing did; the file is closed nonetheless.
+        with suppress(OSError):
+            spool.close()
 
     def _new_spool(self) -> IO[str]:
         self._folder.mkdir(parents=True, exist_ok=True)
@@ -88,7 +108,7 @@ class ServedLog:
 
     def _write_out(self, path: Path) -> None:
         try:
-            with path.open() as file:
+            with path.open(errors="replace") as file:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 self._write(path, file)
                 path.unlink()
@@ -98,16 +118,25 @@ class ServedLog:
             log.warning("served.waiting", path=str(path), reason=str(exc))
 
     def _write(self, path: Path, lines: IO[str]) -> None:
-        groups: dict[tuple[str, int], list[ServedPrediction]] = defaultdict(list)
-        for line in lines:
-            # Only the last line can be torn, by a kill; its request was never answered.
-            if not line.endswith("\n"):
-                log.warning("served.torn_line", path=str(path))
-                continue
-            row = json.loads(line)
-            groups[row["project"], row["model_version"]].append(_from_json(row))
-        for (project, version), served in groups.items():
+        for (project, version), served in _parsed(path, lines).items():
             write_served(self._store, project, version, served)
+
+
+def _parsed(
+    path: Path, lines: Iterable[str]
+) -> Mapping[tuple[str, int], Sequence[ServedPrediction]]:
+    """Return the predictions by project and model version, without the lines nobody can read."""
+    groups: dict[tuple[str, int], list[ServedPrediction]] = defaultdict(list)
+    for number, line in enumerate(lines, start=1):
+        try:
+            row = json.loads(line)
+            group, served = (str(row["project"]), int(row["model_version"])), _from_json(row)
+        # Torn by a kill or a full disk, when its request was never answered; or damaged since.
+        except (ValueError, KeyError, TypeError) as exc:
+            log.warning("served.bad_line", path=str(path), line=number, reason=str(exc))
+            continue
+        groups[group].append(served)
+    return groups
 
 
 def _to_json(project: str, model_version: int, served: ServedPrediction) -> dict[str, object]:

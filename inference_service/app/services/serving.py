@@ -4,6 +4,7 @@ import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 import structlog
 from pydantic import ValidationError
@@ -13,7 +14,7 @@ from inference_service.app.core.scored import Picture
 from inference_service.app.services.local_models import Current, LocalModels
 from inference_service.app.services.model_worker import ModelWorker, WorkerClosed
 from shared.database import utcnow
-from shared.errors import AppError, BackendUnavailable, Conflict
+from shared.errors import BackendUnavailable, Conflict, NotFound
 from shared.models.registry import CalibrationManifest, Refused, ServingView
 from shared.predictions import ScoredImage
 from shared.thresholds import Thresholds
@@ -123,11 +124,12 @@ class ProjectServing:
             self._take_over(current)
         except BackendUnavailable:
             raise
-        except (AppError, ValueError, OSError) as exc:
+        # Whatever a package can do to PyTorch: the model that serves now goes on.
+        except Exception as exc:  # noqa: BLE001
             self._refuse(version, exc)
             return
-        self._models.set_current(self.project, current)
         self.refused = None
+        self._models.set_current(self.project, current)
 
     def _serve_local_copy(self) -> None:
         current = self._models.current(self.project)
@@ -135,16 +137,22 @@ class ProjectServing:
             log.warning("model.local_copy", project=self.project, version=current.version)
             try:
                 self._take_over(current)
-            except (AppError, ValueError, OSError) as exc:
+            # As above, but there is none that serves.
+            except Exception as exc:  # noqa: BLE001
                 self._refuse(current.version, exc)
 
     def _refuse(self, version: int, exc: Exception) -> None:
-        self.refused = Refused(model_version=version, reason=str(exc))
-        log.warning("model.refused", project=self.project, version=version, reason=str(exc))
+        reason = str(exc) or type(exc).__name__
+        self.refused = Refused(model_version=version, reason=reason)
+        log.warning(
+            "model.refused", project=self.project, version=version, reason=reason, exc_info=exc
+        )
 
     def _take_over(self, current: Current) -> None:
         manifest = parse_calibration(current.calibration)
-        runtime = self._load(self._models.path(self.project, current.version))
+        package = self._models.path(self.project, current.version)
+        runtime = self._load(package)
+        require_calibration_of(package, manifest)
         thresholds = Thresholds.of(manifest, len(runtime.classes))
         old = self.model
         self.model = ServedModel(current, ModelWorker(runtime), thresholds)
@@ -191,8 +199,8 @@ class Serving:
         """
         try:
             return self._of(project).ensure()
-        except NoProductionModel:
-            self._gateway.project(project)
+        except (NoProductionModel, BackendUnavailable):
+            self._require(project)
             raise
 
     def score(self, project: str, picture: Picture) -> tuple[ServedModel, ScoredImage]:
@@ -227,8 +235,21 @@ class Serving:
 
     def refresh(self) -> None:
         """Look once for new models of every project."""
-        for serving in self._all().values():
-            serving.refresh()
+        for project, serving in self._all().items():
+            try:
+                serving.refresh()
+            # The outer shell of the poller, which must not end: the other projects have their turn.
+            except Exception:
+                log.exception("model.refresh_failed", project=project)
+
+    def _require(self, project: str) -> None:
+        """See that there is such a project; one that is not is not looked after any longer."""
+        try:
+            self._gateway.project(project)
+        except NotFound:
+            with self._lock:
+                self._projects.pop(project, None)
+            raise
 
     def _of(self, project: str) -> ProjectServing:
         with self._lock:
@@ -246,6 +267,24 @@ class Serving:
         while not self._stop.is_set():
             self.refresh()
             self._stop.wait(poll_s)
+
+
+def require_calibration_of(package: Path, manifest: CalibrationManifest | None) -> None:
+    """See that a calibration was fitted to the weights of this package.
+
+    Raises:
+        ValueError: it was fitted to others.
+    """
+    from shared.detector.package import read_info
+
+    if manifest is None:
+        return
+    weights = read_info(package).weights_sha256
+    if manifest.weights_sha256 != weights:
+        msg = (
+            f"calibration of other weights: {manifest.weights_sha256!r}, the model has {weights!r}"
+        )
+        raise ValueError(msg)
 
 
 def parse_calibration(text: str | None) -> CalibrationManifest | None:

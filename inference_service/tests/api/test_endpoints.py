@@ -7,7 +7,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from inference_service.app.wiring import Neighbours, WorkerParts, build
-from inference_service.tests.neighbours import PROJECT, LocalGateway, LocalRegistry, calibration
+from inference_service.tests.neighbours import PROJECT, LocalGateway, LocalRegistry
 from inference_service.tests.tiny import picture, png
 from shared.models.registry import ScoringCreate
 from shared.objects.wiring import object_store
@@ -148,7 +148,7 @@ def test_registry_down_before_any_model_is_503_with_its_name(
 
 
 def test_calibration_is_applied(client: TestClient, registry: LocalRegistry) -> None:
-    registry.calibrations[1] = calibration(1, 0.9)
+    registry.calibrate(1, 0.9)
     body = client.post(f"{URL}/predictions", files={"file": ("a.png", png(picture(3)))}).json()
     assert body["calibrated"] is True
     assert body["detections"]
@@ -160,7 +160,8 @@ def test_unknown_component_keeps_the_old_model_and_says_why(
 ) -> None:
     assert version_of(client) == 1
     registry.add(2)
-    registry.calibrations[2] = calibration(2, 0.9).replace('"thresholds"', '"horoscope"')
+    known = registry.calibrate(2, 0.9)
+    registry.calibrations[2] = known.replace('"thresholds"', '"horoscope"')
     registry.production = 2
     eventually(lambda: client.get(f"{URL}/serving").json()["refused"] is not None)
     body = client.get(f"{URL}/serving").json()

@@ -1,6 +1,16 @@
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
 import numpy as np
 import pytest
 
+from inference_service.app.core.runtime import (
+    DetectionOptions,
+    DetectorRuntime,
+    RuntimeInput,
+    RuntimeOutput,
+)
 from inference_service.app.services.scoring import SHARD_IMAGES
 from inference_service.app.wiring import Neighbours, WorkerParts, build_worker
 from inference_service.tests.neighbours import PROJECT, LocalGateway, LocalRegistry
@@ -62,6 +72,39 @@ def test_killed_scoring_goes_on_where_it_was_with_equal_numbers(
             np.testing.assert_array_equal(
                 getattr(resumed[image_id], name), getattr(expected, name), err_msg=name
             )
+
+
+class WatchedRuntime:
+    """A runtime that notes how many images it was given at a time."""
+
+    def __init__(self, runtime: DetectorRuntime) -> None:
+        self.runtime = runtime
+        self.classes = runtime.classes
+        self.given: list[int] = []
+
+    def detect(
+        self, images: Sequence[RuntimeInput], options: DetectionOptions
+    ) -> list[RuntimeOutput]:
+        self.given.append(len(images))
+        return self.runtime.detect(images, options)
+
+
+def test_a_shard_is_decoded_and_scored_eight_images_at_a_time(
+    settings: Settings, gateway: LocalGateway, worker: WorkerParts
+) -> None:
+    for i in range(N_IMAGES):
+        gateway.add(i)
+    runtimes: list[WatchedRuntime] = []
+
+    def load(folder: Path) -> WatchedRuntime:
+        runtimes.append(WatchedRuntime(worker.scorer.load(folder)))
+        return runtimes[0]
+
+    scorer = replace(worker.scorer, load=load)
+    scorer.score(PROJECT, ScoringCreate(model_version=1, n_passes=2), silent)
+    assert runtimes[0].given == [8, 8, 8, 8, 8, 8, 8, 8, 6]
+    assert sorted(by_id(settings, 1)) == sorted(gateway.images)
+    assert len(list(object_store(settings).list(f"projects/{PROJECT}/predictions/v1/"))) == 2
 
 
 def test_every_split_is_scored_and_indexed_once(

@@ -1,12 +1,15 @@
 import os
+import resource
 import signal
 import subprocess
 import sys
+import time
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
+import pytest
 from pydantic import SecretStr
 
 from inference_service.app.services.served_log import ServedLog
@@ -66,12 +69,58 @@ def test_lines_of_a_killed_process_are_written_by_the_next(
     assert [s.prediction_id for s in read_served(store, "p", 1)] == ["a", "b"]
 
 
+def test_a_line_nobody_can_read_is_left_out_and_the_rest_is_written(
+    settings: Settings, tmp_path: Path
+) -> None:
+    log = ServedLog(tmp_path / "spool", object_store(settings))
+    log.append("p", 1, served("a"))
+    log.append("p", 1, served("b"))
+    (path,) = (tmp_path / "spool").glob("*.jsonl")
+    first, second = path.read_bytes().splitlines(keepends=True)
+    bad = [
+        first[:40] + second,
+        b"\0\xff\n",
+        b"[]\n",
+        b'{"project": "p"}\n',
+        b'{"project": "p", "to',
+    ]
+    path.write_bytes(first + b"".join(bad[:-1]) + second + bad[-1])
+    log.flush()
+    assert [s.prediction_id for s in read_served(object_store(settings), "p", 1)] == ["a", "b"]
+    assert list((tmp_path / "spool").iterdir()) == []
+
+
+def test_a_full_disk_fails_the_request_and_the_next_one_gets_a_new_spool(
+    settings: Settings, tmp_path: Path
+) -> None:
+    log = ServedLog(tmp_path / "spool", object_store(settings))
+    log.append("p", 1, served("a"))
+    (path,) = (tmp_path / "spool").glob("*.jsonl")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    old = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    try:
+        # The file may grow by ten bytes more, so half a line is written.
+        resource.setrlimit(resource.RLIMIT_FSIZE, (path.stat().st_size + 10, hard))
+        with pytest.raises(OSError, match="too large"):
+            log.append("p", 1, served("torn"))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        signal.signal(signal.SIGXFSZ, old)
+    log.append("p", 1, served("b"))
+    assert len(list((tmp_path / "spool").glob("*.jsonl"))) == 2
+    log.flush()
+    assert [s.prediction_id for s in read_served(object_store(settings), "p", 1)] == ["a", "b"]
+
+
 class StoreWithSwitch(DirectoryStore):
     down = True
+    broken = False
 
     def put(
         self, key: str, data: bytes | BinaryIO, content_type: str = "application/octet-stream"
     ) -> None:
+        if self.broken:
+            raise ZeroDivisionError
         if self.down:
             raise BackendUnavailable("object store: switched off")
         super().put(key, data, content_type)
@@ -87,3 +136,20 @@ def test_store_that_is_down_delays_the_log_and_loses_nothing(tmp_path: Path) -> 
     store.down = False
     log.close()
     assert [s.prediction_id for s in read_served(store, "p", 1)] == ["a"]
+
+
+def test_the_thread_goes_on_after_an_error_that_nobody_foresaw(tmp_path: Path) -> None:
+    addresses = SignedAddresses("http://test", "http://test", SecretStr("secret"))
+    store = StoreWithSwitch(tmp_path / "objects", addresses)
+    store.broken = True
+    log = ServedLog(tmp_path / "spool", store)
+    log.append("p", 1, served("a"))
+    log.start(0.01)
+    time.sleep(0.1)
+    store.broken = store.down = False
+    deadline = time.monotonic() + 10
+    while not (found := read_served(store, "p", 1)):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    assert [s.prediction_id for s in found] == ["a"]
+    log.close()

@@ -30,6 +30,10 @@ class Gateway(Protocol):
         """Yield every image, ordered by id."""
         ...
 
+    def dataset_version(self, project: str, version: int) -> DatasetVersionView:
+        """Return one dataset version."""
+        ...
+
     def create_dataset_version(
         self, project: str, version: DatasetVersionCreate
     ) -> DatasetVersionView:

@@ -39,6 +39,14 @@ class NoModelYet(Conflict):
     """The strategy needs a model, and the project has none in production."""
 
 
+class HeldOutNotLabelled(Conflict):
+    """A held-out split has no labelled image to measure a model on."""
+
+
+class UnknownBaseModel(BadRequest):
+    """No training can start from this model."""
+
+
 class NotSelectable(BadRequest):
     """The strategy does not fit the purpose of the round."""
 

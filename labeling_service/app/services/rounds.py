@@ -8,10 +8,12 @@ from sqlalchemy import CursorResult, func, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
+from labeling_service.app.core.bases import check_base
 from labeling_service.app.core.gateway import Gateway
 from labeling_service.app.core.labelling.port import Labelling
 from labeling_service.app.models.errors import (
     EmptyPool,
+    HeldOutNotLabelled,
     NoClasses,
     NoModelYet,
     NotSelectable,
@@ -23,7 +25,7 @@ from labeling_service.app.models.tables import RoundRow
 from labeling_service.app.services.steps import STATES, Step, job_key, step_of, submit_step
 from shared.database import Database, utcnow
 from shared.jobs.store import JobAlreadyFinished, JobStore
-from shared.models.data import ProjectView
+from shared.models.data import SPLITS, ProjectView
 from shared.models.jobs import JobView
 from shared.models.rounds import (
     RoundCreate,
@@ -55,12 +57,15 @@ class Rounds:
 
         Raises:
             NotFound: the project does not exist.
+            UnknownBaseModel: the training is to start from a model that does not exist.
             NoClasses: its class map is not pinned yet.
             NotSelectable: a held-out round asks for anything but a random choice.
             NoModelYet: an uncertainty strategy without a production model.
+            HeldOutNotLabelled: the model could not be measured: val, gate or test has no labels.
             EmptyPool: no unlabelled image of this split is left.
             RoundInProgress: another round of this purpose is not finished; it is named.
         """
+        check_base(request.training.base)
         view = self._gateway.project(project)
         if not view.classes:
             msg = f"project {project!r} has no classes yet: name them, or ingest labelled images"
@@ -68,6 +73,8 @@ class Rounds:
         with self._database.transaction() as session:
             _refuse_second(session, project, request)
         scored_by = self._scored_by(project, request)
+        if request.purpose == "train":
+            self._require_held_out(view)
         self._require_pool(project, request)
         return self._view(self._insert(view, request, scored_by))
 
@@ -149,6 +156,18 @@ class Rounds:
             )
             raise NoModelYet(msg)
         return production
+
+    def _require_held_out(self, project: ProjectView) -> None:
+        held_out = [split for split in SPLITS if split != "train"]
+        if project.latest_version is not None:
+            newest = self._gateway.dataset_version(project.name, project.latest_version)
+            held_out = [split for split in held_out if not newest.n_images.get(split)]
+        if held_out:
+            msg = (
+                f"project {project.name!r} has no labelled image of {', '.join(held_out)}, and a "
+                "trained model is measured on them: label some by rounds with that purpose first"
+            )
+            raise HeldOutNotLabelled(msg)
 
     def _require_pool(self, project: str, request: RoundCreate) -> None:
         images = self._gateway.iter_images(project, split=request.purpose, labelled=False)

@@ -81,12 +81,14 @@ class Selector:
         return SelectionResult(round_id=row.id, n_selected=len(images), note=row.note)
 
     def _pool(self, project: str, request: RoundCreate) -> list[str]:
+        """Return the unlabelled images; those that were skipped before only if nothing else is."""
         images = self._gateway.iter_images(project, split=request.purpose, labelled=False)
         ids = sorted({i.id for i in images if i.split == request.purpose and not i.labelled})
         if not ids:
             msg = f"project {project!r} has no unlabelled image of split {request.purpose!r} left"
             raise EmptyPool(msg)
-        return ids
+        skipped = self._labelling.skipped(project)
+        return [image_id for image_id in ids if image_id not in skipped] or ids
 
     def _ended(self, round_id: str) -> bool:
         """Tell whether the round was cancelled while its images were chosen."""

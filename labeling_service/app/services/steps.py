@@ -91,9 +91,17 @@ def payload(row: RoundRow, step: JobStep) -> BaseModel:
                 model_version=_known(row.model_version), splits=("val", "gate", "test")
             )
         case "calibrate":
-            return CalibrationCreate(model_version=_known(row.model_version))
+            # Labels that come in meanwhile are of images that may not have been scored.
+            return CalibrationCreate(
+                model_version=_known(row.model_version),
+                dataset_version=_known(row.dataset_version),
+            )
         case "gate":
-            return GateCreate(model_version=_known(row.model_version), promote=request.auto_promote)
+            return GateCreate(
+                model_version=_known(row.model_version),
+                dataset_version=_known(row.dataset_version),
+                promote=request.auto_promote,
+            )
         case _:
             assert_never(step)
 

@@ -65,8 +65,14 @@ def test_every_job_is_told_what_it_needs(world: World) -> None:
     kind, payload = told["score_heldout"]
     assert kind == "inference.score"
     assert (payload["model_version"], payload["splits"]) == (5, ["val", "gate", "test"])
-    assert told["calibrate"] == ("calibration.calibrate", {"model_version": 5})
-    assert told["gate"] == ("calibration.gate", {"model_version": 5, "promote": False})
+    assert told["calibrate"] == (
+        "calibration.calibrate",
+        {"model_version": 5, "dataset_version": 3},
+    )
+    assert told["gate"] == (
+        "calibration.gate",
+        {"model_version": 5, "dataset_version": 3, "promote": False},
+    )
 
 
 def test_core_set_rounds_score_labelled_images_too(world: World) -> None:

@@ -5,11 +5,13 @@ import pytest
 
 from labeling_service.app.models.errors import (
     EmptyPool,
+    HeldOutNotLabelled,
     NoClasses,
     NoModelYet,
     NotSelectable,
     RoundFinished,
     RoundInProgress,
+    UnknownBaseModel,
     UnknownRound,
 )
 from labeling_service.tests.support import BOX, World, image_view
@@ -74,6 +76,39 @@ def test_a_project_without_classes_is_refused(world: World) -> None:
     world.gateway.classes = ()
     with pytest.raises(NoClasses, match="project 'digits' has no classes yet"):
         world.start()
+
+
+def test_a_train_round_without_labelled_held_out_images_is_refused_and_says_what_to_do(
+    world: World,
+) -> None:
+    world.gateway.n_labelled = {"val": 2, "gate": 0}
+    with pytest.raises(
+        HeldOutNotLabelled,
+        match=r"project 'digits' has no labelled image of gate, test, .* label some by rounds with",
+    ):
+        world.start()
+    world.gateway.latest_version = None
+    with pytest.raises(HeldOutNotLabelled, match="no labelled image of val, gate, test, and"):
+        world.start()
+    world.gateway.pool.append(image_view(99, "gate"))
+    assert world.start(purpose="gate").state == "selecting"
+
+
+@pytest.mark.parametrize("base", ["yolov8x.pt", "..", "/etc", "fovea-digits/", ""])
+def test_an_unknown_base_model_is_refused_and_the_known_ones_are_named(
+    world: World, base: str
+) -> None:
+    with pytest.raises(
+        UnknownBaseModel, match=r"known are fovea-digits, scratch, yolov8n\.pt"
+    ) as e:
+        world.start(training={"base": base})
+    assert repr(base) in str(e.value)
+    assert e.value.status == 400
+
+
+@pytest.mark.parametrize("base", [None, "scratch", "yolov8n.pt", "fovea-digits"])
+def test_every_known_base_model_is_taken(world: World, base: str | None) -> None:
+    assert world.start(training={"base": base}).request.training.base == base
 
 
 def test_held_out_rounds_choose_at_random_only(world: World) -> None:

@@ -158,6 +158,28 @@ def test_a_pool_that_ran_empty_is_an_error(world: World, selector: Selector) -> 
         selector.select(round_id)
 
 
+def test_an_image_that_was_skipped_is_not_chosen_again_unless_nothing_else_is_left(
+    world: World, selector: Selector
+) -> None:
+    world.gateway.pool = world.gateway.pool[:3]
+    first = selecting(world, budget=3)
+    selector.select(first)
+    world.finish(first, "select")
+    world.reconciler.reconcile(first)
+    skipped = world.lease()
+    world.answer(skipped.id, skip=True)
+    world.rounds.cancel("digits", first)
+    second = selecting(world, budget=3)
+    selector.select(second)
+    chosen = {s.image_id for s in world.round(second).selected}
+    assert chosen == {image.id for image in world.gateway.pool} - {skipped.image_id}
+    world.rounds.cancel("digits", second)
+    world.gateway.pool = [i for i in world.gateway.pool if i.id == skipped.image_id]
+    third = selecting(world, budget=3)
+    selector.select(third)
+    assert [s.image_id for s in world.round(third).selected] == [skipped.image_id]
+
+
 def test_a_pool_that_nobody_scored_is_an_error(world: World, selector: Selector) -> None:
     round_id = selecting(world, strategy={"strategy": "kmeans"})
     with pytest.raises(EmptyPool, match="none of the 10 unlabelled images was scored"):

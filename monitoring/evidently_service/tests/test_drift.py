@@ -32,7 +32,8 @@ from shared.objects.port import ObjectStore
 
 COLUMNS = (
     *("n_boxes", "mean_score", "max_score", "mean_box_area", "mean_entropy"),
-    *("brightness", "contrast", "sharpness", "n_one", "n_two", "n_three", "n_four"),
+    *("brightness", "contrast", "sharpness", "class_one", "class_two", "class_three"),
+    "class_four",
     *("embedding_1", "embedding_2", "embedding_3"),
 )
 

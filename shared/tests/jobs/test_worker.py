@@ -10,7 +10,7 @@ import pytest
 from pydantic import BaseModel
 
 from shared.database import Base, Database
-from shared.errors import BackendUnavailable, BadRequest
+from shared.errors import BackendUnavailable, BadRequest, JobInterrupted
 from shared.jobs.bell import Bell, make_celery
 from shared.jobs.store import JobStore, JobSubmit
 from shared.jobs.worker import JobContext, JobRunner
@@ -164,7 +164,7 @@ def test_a_bug_fails_the_job_with_its_class(store: JobStore, settings: Settings)
     assert (found.state, found.error) == ("failed", "ZeroDivisionError: division by zero")
 
 
-def test_a_back_end_that_is_down_puts_the_job_back_until_its_attempts_are_used(
+def test_waiting_for_a_back_end_is_no_attempt_and_has_its_limit(
     store: JobStore, settings: Settings
 ) -> None:
     def down(context: JobContext) -> BaseModel:
@@ -172,13 +172,34 @@ def test_a_back_end_that_is_down_puts_the_job_back_until_its_attempts_are_used(
         raise BackendUnavailable(message)
 
     job = submit(store)
-    runner = JobRunner("test", store, settings)
-    for _ in range(3):
-        assert store.get(job.id).state == "queued"
-        runner.run(job.id, down)
+    for _ in range(4):
+        JobRunner("test", store, settings).run(job.id, down)
+        found = store.get(job.id)
+        assert (found.state, found.attempts) == ("queued", 0)
+        assert found.message == "waiting: MLflow (http://127.0.0.1:1): refused"
+    impatient = settings.model_copy(update={"job_wait_s": 1e-9})
+    JobRunner("test", store, impatient).run(job.id, down)
     found = store.get(job.id)
     assert found.state == "failed"
     assert found.error == "BackendUnavailable: MLflow (http://127.0.0.1:1): refused"
+
+
+def test_interrupted_work_is_tried_again_until_its_attempts_are_used(
+    store: JobStore, settings: Settings
+) -> None:
+    def killed(context: JobContext) -> BaseModel:
+        message = "the process was killed by SIGKILL"
+        raise JobInterrupted(message)
+
+    job = submit(store)
+    for attempt in (1, 2):
+        JobRunner("test", store, settings).run(job.id, killed)
+        found = store.get(job.id)
+        assert (found.state, found.attempts) == ("queued", attempt)
+    JobRunner("test", store, settings).run(job.id, killed)
+    found = store.get(job.id)
+    assert (found.state, found.attempts) == ("failed", 3)
+    assert found.error == "JobInterrupted: the process was killed by SIGKILL"
 
 
 def test_a_job_taken_by_another_worker_is_left_alone(store: JobStore, settings: Settings) -> None:

@@ -5,6 +5,7 @@ import signal
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 from shared.client import GatewayClient
@@ -80,6 +81,45 @@ def test_a_round_survives_the_death_of_any_process(
     assert killer.killed
     assert_same_outcome(client, found, undisturbed)
     stack.wait_ready()
+
+
+@pytest.mark.kill
+def test_a_round_survives_the_death_of_the_training_itself(
+    stack: EmbeddedStack, client: GatewayClient, digits: Path, undisturbed: RoundView
+) -> None:
+    make_project(client, "killed-training", digits)
+    finish_round(client, start_round(client, "killed-training", "random"))
+    killed: list[int] = []
+
+    def kill_training(found: RoundView) -> None:
+        trainings = psutil.Process(stack.pid("training-worker")).children()
+        if trainings and not killed:
+            trainings[0].kill()
+            killed.append(trainings[0].pid)
+
+    found = finish_round(client, start_round(client, "killed-training", "coreset"), kill_training)
+    assert len(killed) == 1
+    assert_same_outcome(client, found, undisturbed)
+
+
+@pytest.mark.kill
+def test_what_a_killed_supervisor_left_behind_is_ended_at_the_next_start(
+    stack: EmbeddedStack, client: GatewayClient
+) -> None:
+    pid = stack.supervisor_pid()
+    assert pid is not None
+    before = psutil.Process(pid).children(recursive=True)
+    os.kill(pid, signal.SIGKILL)
+    stack.start()
+    assert [process for process in before if lives(process)] == []
+    assert "killed-training" in {project.name for project in client.projects()}
+
+
+def lives(process: psutil.Process) -> bool:
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 def patient_finish(client: GatewayClient, created: RoundView, killer: Killer) -> RoundView:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import structlog
 
-from shared.errors import AppError
+from shared.errors import AppError, JobInterrupted
 from training_service.app.services.specs import EvaluateSpec, Progress, TrainSpec
 
 log = structlog.stdlib.get_logger()
@@ -35,7 +35,8 @@ def run_child(spec: TrainSpec | EvaluateSpec, on_progress: Callable[[float, str]
         on_progress: is called several times a second with the last fraction and message.
 
     Raises:
-        ChildFailed: the child ended with an error, or was killed.
+        ChildFailed: the child ended with an error.
+        JobInterrupted: the child was killed; it can go on from its last checkpoint.
     """
     outcome = spec.work / OUTCOME
     if outcome.exists():
@@ -46,12 +47,21 @@ def run_child(spec: TrainSpec | EvaluateSpec, on_progress: Callable[[float, str]
     command = [sys.executable, "-m", "training_service.app.child_process", str(spec.work / SPEC)]
     with (spec.work / LOG).open("ab") as output:
         # The child ends when this pipe closes, so nothing trains on after this process is killed.
-        child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=output, stderr=output)
+        # A session of its own: a signal for the worker's group must not end the training as failed.
+        child = subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+        )
     log.info("child.started", kind=spec.kind, pid=child.pid)
     try:
         code = _watch(child, spec.work, on_progress)
     finally:
         _stop(child)
+    if code < 0:
+        raise JobInterrupted(_failure(spec, code))
     if code != 0:
         raise ChildFailed(_failure(spec, code))
     return outcome.read_bytes()

@@ -187,7 +187,7 @@ def overrides(spec: TrainSpec) -> dict[str, Any]:
         "close_mosaic": 0,
         "cache": "ram",
         "workers": 0,
-        "amp": torch.cuda.is_available(),
+        "amp": "bf16" if torch.cuda.is_available() and torch.cuda.is_bf16_supported() else False,
         "val": False,
         "plots": False,
         "verbose": False,

@@ -9,6 +9,7 @@ import psutil
 import pytest
 import torch
 
+from shared.errors import JobInterrupted
 from shared.models.data import DatasetManifest
 from shared.objects.directory import DirectoryStore
 from training_service.app.services.child import ChildFailed, run_child
@@ -92,3 +93,16 @@ def test_the_error_of_a_training_is_named(spec: TrainSpec) -> None:
     wrong = spec.model_copy(update={"base": "resnet"})
     with pytest.raises(ChildFailed, match=r"'train' ended with code 1: .*'resnet'"):
         run_child(wrong, lambda fraction, message: None)
+
+
+def test_a_killed_training_is_interrupted_work_that_can_go_on(spec: TrainSpec) -> None:
+    before = children()
+
+    def kill(fraction: float, message: str) -> None:
+        for child in children():
+            if child not in before:
+                child.kill()
+
+    with pytest.raises(JobInterrupted, match="'train' was killed by SIGKILL"):
+        run_child(spec, kill)
+    assert TrainOutcome.model_validate_json(run_child(spec, lambda fraction, message: None))

@@ -1,7 +1,7 @@
 """The built-in labelling back end: tasks are rows, answered through this service's own API."""
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Literal, cast
 
 from sqlalchemy import func, select, update
@@ -55,6 +55,14 @@ class BuiltinLabelling:
         )
         with self._database.transaction() as session:
             return [_answer(row) for row in session.scalars(query)]
+
+    def skipped(self, project: str) -> Collection[str]:
+        """Return the images that somebody skipped."""
+        query = select(TaskRow.image_id).where(
+            TaskRow.project == project, TaskRow.state == "skipped"
+        )
+        with self._database.transaction() as session:
+            return set(session.scalars(query))
 
     def close_round(self, round_id: str) -> None:
         """Close the tasks that nobody answered."""

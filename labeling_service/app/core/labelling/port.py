@@ -1,6 +1,6 @@
 """The port of whatever people label in: the built-in task table, or another tool."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -68,6 +68,10 @@ class Labelling(Protocol):
 
     def answers(self, round_id: str) -> Sequence[Answer]:
         """Return the answers given so far, in the order of rank; reading changes nothing."""
+        ...
+
+    def skipped(self, project: str) -> Collection[str]:
+        """Return the ids of the images that somebody skipped in any round of the project."""
         ...
 
     def close_round(self, round_id: str) -> None:

@@ -108,7 +108,8 @@ class DriftReporter:
     def _current(self, job: DriftJob, model: ModelView) -> Sequence[DriftRow]:
         request = job.request
         window = Window(since=request.since, until=request.until, batch=request.batch)
-        served = read_served(self._store, model.project, model.version, window)
+        limit = request.max_predictions
+        served = read_served(self._store, model.project, model.version, window, limit)
         if len(served) < MIN_PREDICTIONS:
             which = f"of batch {request.batch!r} " if request.batch else ""
             msg = (
@@ -116,7 +117,7 @@ class DriftReporter:
                 f"project {model.project!r} in this window; at least {MIN_PREDICTIONS} are needed"
             )
             raise TooFewImages(msg)
-        return [s.row for s in served[-request.max_predictions :]]
+        return [s.row for s in served]
 
     def _reference(self, model: ModelView) -> Sequence[DriftRow]:
         manifest = self._models.calibration_json(model.project, model.version)

@@ -1,0 +1,101 @@
+"""Registration through a connection that loses answers, to a real MLflow server."""
+
+import threading
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import httpx2
+import pytest
+
+from shared.errors import BackendUnavailable
+from shared.registry import ModelRegistry, Registration
+from shared.tests.mlflow_server import mlflow_url
+
+__all__ = ["mlflow_url"]
+
+
+class LossyProxy(ThreadingHTTPServer):
+    """Passes requests on; answers of paths that end in `lost` never come back."""
+
+    def __init__(self, target: str) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.target = target
+        self.lost = "/nothing"
+        self.n_lost = 0
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_port}"
+
+
+class _Handler(BaseHTTPRequestHandler):
+    def _pass_on(self) -> None:
+        proxy = self.server
+        assert isinstance(proxy, LossyProxy)
+        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        dropped = {"host", "content-length", "transfer-encoding", "connection", "accept-encoding"}
+        headers = {k: v for k, v in self.headers.items() if k.lower() not in dropped}
+        url = proxy.target + self.path
+        answer = httpx2.request(self.command, url, content=body, headers=headers, timeout=30)
+        if self.path.split("?")[0].endswith(proxy.lost):
+            proxy.n_lost += 1
+            self.send_error(503)
+            return
+        self.send_response(answer.status_code)
+        self.send_header("Content-Type", answer.headers.get("content-type", "text/plain"))
+        self.send_header("Content-Length", str(len(answer.content)))
+        self.end_headers()
+        self.wfile.write(answer.content)
+
+    def __getattr__(self, name: str) -> Callable[[], None]:
+        if name.startswith("do_"):
+            return self._pass_on
+        raise AttributeError(name)
+
+    def log_message(self, *_args: object) -> None:
+        pass
+
+
+@pytest.fixture
+def proxy(mlflow_url: str) -> Iterator[LossyProxy]:
+    with LossyProxy(mlflow_url) as proxy:
+        thread = threading.Thread(target=proxy.serve_forever)
+        thread.start()
+        yield proxy
+        proxy.shutdown()
+        thread.join()
+
+
+@pytest.mark.parametrize("lost", ["/model-versions/create", "/runs/create"])
+def test_a_lost_answer_does_not_make_a_second_version_of_one_job(
+    proxy: LossyProxy, tmp_path: Path, lost: str
+) -> None:
+    package = tmp_path / "package"
+    package.mkdir()
+    (package / "model.json").write_text("{}")
+    project = lost.strip("/").replace("/", "-")
+    model = Registration(
+        project=project,
+        job_id="job",
+        package=package,
+        classes=("cat",),
+        weights_sha256="a" * 64,
+        dataset_version=1,
+        dataset_hash="b" * 64,
+        round_id=None,
+        params={},
+        metrics={"map50": 0.5},
+        history={},
+    )
+    registry = ModelRegistry(proxy.url)
+    proxy.lost = lost
+    with pytest.raises(BackendUnavailable, match="MLflow"):
+        registry.register(model)
+    assert proxy.n_lost == 1
+    proxy.lost = "/nothing"
+    assert registry.register(model).version == 1
+    assert [v.version for v in registry.list(project)] == [1]
+    experiment = registry._client.get_experiment_by_name(project)
+    assert experiment is not None
+    assert len(registry._client.search_runs([experiment.experiment_id])) == 1
