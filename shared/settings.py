@@ -22,6 +22,7 @@ NOT_SETTINGS = frozenset(
         "FOVEA_TEST_DOCKER",
         "FOVEA_VERSION",
         "FOVEA_BIND",
+        "FOVEA_STACK_MEMBER",
     }
 )
 

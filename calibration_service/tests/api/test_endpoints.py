@@ -149,14 +149,15 @@ def test_a_scored_model_gets_its_jobs_with_the_version_pinned(
     add_model(project)
     for split in ("val", "gate", "test"):
         write(store, project, 1, split, [[(LEFT, 0, 0.9)]])
-    answer = client.post(f"{base}/calibrations", json={})
+    answer = client.post(f"{base}/calibrations", json={"dataset_version": 2})
     assert answer.status_code == 202
     assert answer.json()["kind"] == "calibration.calibrate"
-    assert answer.json()["payload"] == {"model_version": 1}
+    assert answer.json()["payload"] == {"model_version": 1, "dataset_version": 2}
     answer = client.post(f"{base}/gates", json={"model_version": 1})
     assert answer.status_code == 202
     assert answer.json()["kind"] == "calibration.gate"
-    assert answer.json()["payload"] == {"model_version": 1, "promote": True}
+    told = {"model_version": 1, "dataset_version": None, "promote": True}
+    assert answer.json()["payload"] == told
 
 
 def test_the_look_for_shards_reads_none(store: ObjectStore, world: World) -> None:
