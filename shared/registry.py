@@ -206,12 +206,6 @@ class ModelRegistry:
                 path = self._client.download_artifacts(found.run_id, CALIBRATION, folder)
                 return Path(path).read_text()
 
-    def log_artifact(self, project: str, version: int, path: Path, folder: str = "") -> None:
-        """Keep a file beside a model."""
-        model = self.get(project, version)
-        with self._named():
-            self._client.log_artifact(model.run_id, str(path), folder or None)
-
     def log_metrics(self, project: str, version: int, metrics: Mapping[str, float]) -> None:
         """Add metrics to a model's run."""
         from mlflow.entities import Metric
