@@ -81,9 +81,6 @@ class Settings(BaseSettings):
         default="http://127.0.0.1:8005", description="calibration_service."
     )
     evidently_url: str = Field(default="http://127.0.0.1:8006", description="evidently_service.")
-    dashboard_url: str = Field(
-        default="http://127.0.0.1:8501", description="Dashboard as browsers reach it."
-    )
 
     service_key: SecretStr = Field(
         default=SecretStr(INSECURE_DEFAULT),
