@@ -274,7 +274,7 @@ class EmbeddedStack:
             "FOVEA_MLFLOW_URL": f"http://127.0.0.1:{ports['mlflow']}",
             **{
                 f"FOVEA_{name.upper()}_URL": f"http://127.0.0.1:{ports[name]}"
-                for name in (*services, "evidently", "dashboard")
+                for name in (*services, "evidently")
             },
             "FOVEA_SERVICE_KEY": private["service_key"],
             "FOVEA_SIGNING_KEY": private["signing_key"],
