@@ -10,10 +10,11 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, FloatRect, FrameLocator, Page, expect
+from playwright.sync_api import Browser, Page, expect
 from sqlalchemy import select, update
 
 from dashboard.screenshots import VIEWPORT_WH, browser, settle
+from dashboard.tests.mouse import DRAWN, canvas_of, draw
 from dashboard.tests.neighbour import serve
 from dashboard.tests.running import free_port, running_dashboard
 from dashboard.tests.world import BOXES, CLASSES, NAME, detections, picture
@@ -37,8 +38,6 @@ from shared.models.rounds import RoundCreate, TaskView
 from shared.objects.wiring import object_store
 from shared.settings import Settings
 
-# Where the mouse draws, as shares of the picture: beside the boxes that are there already.
-DRAWN = (0.42, 0.05, 0.53, 0.25)
 ROUND = "round-1"
 N_TASKS = 8
 
@@ -143,25 +142,6 @@ def open_round(database: Database) -> None:
             for rank, image in enumerate(images, 1)
         ],
     )
-
-
-def canvas_of(page: Page) -> tuple[FrameLocator, FloatRect]:
-    frame = page.frame_locator('iframe[title="dashboard.canvas.fovea_boxes"]')
-    canvas = frame.locator("canvas").first
-    canvas.wait_for()
-    place = canvas.bounding_box()
-    assert place is not None
-    return frame, place
-
-
-def draw(page: Page) -> FrameLocator:
-    frame, place = canvas_of(page)
-    x1, y1, x2, y2 = DRAWN
-    page.mouse.move(place["x"] + x1 * place["width"], place["y"] + y1 * place["height"])
-    page.mouse.down()
-    page.mouse.move(place["x"] + x2 * place["width"], place["y"] + y2 * place["height"], steps=5)
-    page.mouse.up()
-    return frame
 
 
 def complete(page: Page) -> None:

@@ -43,3 +43,14 @@ def finish_round(
         time.sleep(0.05)
         found = client.round(found.project, found.id)
     return found
+
+
+def wait_labelling(client: GatewayClient, found: RoundView) -> RoundView:
+    """Return the round once it waits for labels."""
+    deadline = time.monotonic() + TIMEOUT_S
+    while found.state in {"scoring", "selecting"}:
+        assert time.monotonic() < deadline, found
+        time.sleep(0.05)
+        found = client.round(found.project, found.id)
+    assert found.state == "labelling", found
+    return found
