@@ -20,6 +20,7 @@ import httpx2
 
 from shared.errors import BackendUnavailable, NotFound
 from shared.models.registry import Alias, CalibrationManifest, ModelView
+from shared.projects import check_project_name
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -43,7 +44,7 @@ class Registration:
     package: Path
     classes: Sequence[str]
     weights_sha256: str
-    dataset_version: int
+    dataset_version: int | None
     dataset_hash: str
     round_id: str | None
     params: Mapping[str, Any]
@@ -62,6 +63,7 @@ class ModelRegistry:
         """
         self.url = mlflow_url.rstrip("/")
         self._once = threading.Lock()
+        self._registering = threading.Lock()
         self._public_url = (public_url or mlflow_url).rstrip("/")
 
     @cached_property
@@ -98,7 +100,8 @@ class ModelRegistry:
 
         A job that was killed half-way and runs again gets the version it made before, if any.
         """
-        with self._named():
+        # Two requests for one id would both find nothing and make a version each.
+        with self._registering, self._named():
             run_id = self._run_of(model)
             found = self._version_of_run(model.project, run_id)
             if found is None:
@@ -108,7 +111,7 @@ class ModelRegistry:
                     TAG_JOB: model.job_id,
                     "classes": json.dumps(list(model.classes)),
                     "weights_sha256": model.weights_sha256,
-                    "dataset_version": str(model.dataset_version),
+                    "dataset_version": _number(model.dataset_version),
                     "dataset_hash": model.dataset_hash,
                     "round_id": model.round_id or "",
                 }
@@ -123,7 +126,7 @@ class ModelRegistry:
     def find_by_job(self, project: str, job_id: str) -> ModelView | None:
         """Return the version that a training job registered, if it did."""
         with self._named():
-            wanted = f"name='{project}' and tags.`{TAG_JOB}` = '{job_id}'"
+            wanted = f"{_of(project)} and tags.`{TAG_JOB}` = '{job_id}'"
             found = self._client.search_model_versions(wanted)
             return self._view(found[0], self.aliases(project)) if found else None
 
@@ -138,16 +141,25 @@ class ModelRegistry:
             return self._view(found, self.aliases(project))
 
     def list(self, project: str) -> list[ModelView]:
-        """Return every version of the project, the oldest first."""
+        """Return every version of the project, the oldest first.
+
+        Raises:
+            NotFound: no project can have this name.
+        """
         with self._named():
-            found = self._client.search_model_versions(f"name='{project}'", max_results=10_000)
+            found = self._client.search_model_versions(_of(project), max_results=10_000)
             aliases = self.aliases(project)
             return sorted((self._view(v, aliases) for v in found), key=lambda m: m.version)
 
     def aliases(self, project: str) -> dict[str, int]:
-        """Return the version that each alias points to; empty for a project without models."""
+        """Return the version that each alias points to; empty for a project without models.
+
+        Raises:
+            NotFound: no project can have this name.
+        """
         from mlflow.exceptions import MlflowException
 
+        check_project_name(project)
         with self._named():
             try:
                 model = self._client.get_registered_model(project)
@@ -228,7 +240,7 @@ class ModelRegistry:
             return str(self._client.create_run(experiment, tags=tags).info.run_id)
 
     def _version_of_run(self, project: str, run_id: str) -> "ModelVersion | None":
-        found = self._client.search_model_versions(f"name='{project}'", max_results=10_000)
+        found = self._client.search_model_versions(_of(project), max_results=10_000)
         return next((v for v in found if v.run_id == run_id), None)
 
     def _log_run(self, run_id: str, model: Registration) -> None:
@@ -251,7 +263,7 @@ class ModelRegistry:
             run_id,
             params=[Param(name, str(value)) for name, value in model.params.items()],
             tags=[
-                RunTag("dataset_version", str(model.dataset_version)),
+                RunTag("dataset_version", _number(model.dataset_version)),
                 RunTag("dataset_hash", model.dataset_hash),
             ],
         )
@@ -334,3 +346,12 @@ class ModelRegistry:
         except OSError as exc:
             msg = f"MLflow ({self.url}): {exc}"
             raise BackendUnavailable(msg) from exc
+
+
+def _of(project: str) -> str:
+    """Return the filter of a project's models; MLflow's language has no escape for quotes."""
+    return f"name='{check_project_name(project)}'"
+
+
+def _number(value: int | None) -> str:
+    return "" if value is None else str(value)

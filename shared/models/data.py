@@ -47,6 +47,22 @@ class ProjectView(Frozen):
     latest_version: int | None = Field(description="Newest dataset version.")
 
 
+class ProjectCopy(Frozen):
+    """A copy of a project that starts again from one of its dataset versions."""
+
+    name: Slug
+    dataset_version: int | None = Field(
+        default=None,
+        ge=1,
+        le=MAX_INTEGER,
+        description="Which labels it starts with; unset: the oldest.",
+    )
+    hide_labels: bool = Field(
+        default=False,
+        description="Keep the train labels hidden, for a simulated annotator; held-out ones stay.",
+    )
+
+
 class ImageView(Frozen):
     """One stored image; `id` is the SHA-256 of the bytes it came as."""
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from shared.errors import BackendUnavailable
+from shared.errors import BackendUnavailable, NotFound
 from shared.registry import ModelRegistry, Registration
 from shared.tests.mlflow_server import mlflow_url
 
@@ -99,3 +99,12 @@ def test_a_lost_answer_does_not_make_a_second_version_of_one_job(
     experiment = registry._client.get_experiment_by_name(project)
     assert experiment is not None
     assert len(registry._client.search_runs([experiment.experiment_id])) == 1
+
+
+@pytest.mark.parametrize("name", ["a'b", "x' or name != '", "a:b", "", "Farm", "farm\n"])
+def test_a_name_that_no_project_can_have_is_not_found(mlflow_url: str, name: str) -> None:
+    registry = ModelRegistry(mlflow_url)
+    for ask in (registry.list, registry.aliases, lambda name: registry.find_by_job(name, "job")):
+        with pytest.raises(NotFound) as e:
+            ask(name)
+        assert str(e.value) == f"unknown project: {name!r}"

@@ -7,10 +7,10 @@ from fastapi.concurrency import run_in_threadpool
 
 from data_service.app.api.dependencies import Deps
 from data_service.app.api.upload_body import receive
-from data_service.app.services import projects, uploads
+from data_service.app.services import copies, projects, uploads
 from data_service.app.services.source import check_request
 from shared.jobs.store import JobSubmit
-from shared.models.data import IngestionCreate, ProjectCreate, ProjectView, Upload
+from shared.models.data import IngestionCreate, ProjectCopy, ProjectCreate, ProjectView, Upload
 from shared.models.jobs import JobView
 
 router = APIRouter(prefix="/v1/projects")
@@ -38,6 +38,11 @@ def list_projects(deps: Deps) -> list[ProjectView]:
 @router.get("/{project}", tags=["projects"])
 def get_project(project: str, deps: Deps) -> ProjectView:
     return projects.get_project(deps.database, project)
+
+
+@router.post("/{project}/copies", status_code=201, tags=["projects"])
+def create_copy(project: str, copy: ProjectCopy, deps: Deps) -> ProjectView:
+    return copies.copy_project(deps.database, deps.store, project, copy)
 
 
 @router.post(

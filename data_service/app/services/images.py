@@ -1,5 +1,6 @@
 """Stored images, as callers see them."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import cast
 
@@ -11,6 +12,7 @@ from data_service.app.services.projects import require_project
 from shared.database import Database
 from shared.errors import NotFound
 from shared.models.data import GroundTruth, ImagePage, ImageView, Split
+from shared.models.geometry import Annotation
 from shared.objects.port import ObjectNotFound, ObjectStore
 
 
@@ -95,9 +97,24 @@ def ground_truth(
         raise NoGroundTruth(msg) from exc
 
 
+def hide_labels(
+    store: ObjectStore, project: str, image_id: str, annotations: Sequence[Annotation]
+) -> None:
+    """Keep an image's labels as hidden ground truth, which a simulated annotator replays."""
+    oracle = tuple(a.model_copy(update={"source": "oracle"}) for a in annotations)
+    truth = GroundTruth(image_id=image_id, annotations=oracle)
+    key = ground_truth_key(project, image_id)
+    store.put(key, truth.model_dump_json().encode(), "application/json")
+
+
 def ground_truth_key(project: str, image_id: str) -> str:
     """Return the object key of an image's hidden labels."""
-    return f"projects/{project}/ground_truth/{image_id}.json"
+    return f"{ground_truth_prefix(project)}{image_id}.json"
+
+
+def ground_truth_prefix(project: str) -> str:
+    """Return what the object keys of a project's hidden labels start with."""
+    return f"projects/{project}/ground_truth/"
 
 
 def image_view(row: ImageRow) -> ImageView:

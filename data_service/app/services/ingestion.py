@@ -13,7 +13,7 @@ from data_service.app.core.formats.parsed import Parsed
 from data_service.app.core.tree import FileTree
 from data_service.app.models.tables import ImageRow
 from data_service.app.services.duplicates import Groups, find_groups, load_hashed, save_groups
-from data_service.app.services.images import ground_truth_key
+from data_service.app.services.images import hide_labels
 from data_service.app.services.projects import get_project, pin_classes
 from data_service.app.services.source import Reader, open_source
 from data_service.app.services.splits import Candidate, SplitPlan, assign_splits
@@ -25,7 +25,6 @@ from shared.models.data import (
     SPLITS,
     DatasetVersionCreate,
     DuplicatePair,
-    GroundTruth,
     IngestionCreate,
     IngestionReport,
     LabelledImage,
@@ -213,7 +212,7 @@ class _Work:
             if image.annotations is None:
                 continue
             if self.ingestion.request.as_oracle and splits[image.id] == "train":
-                self._hide(image)
+                hide_labels(self.store, self.project.name, image.id, image.annotations)
                 self.progress(0.95, "keeping labels as ground truth")
             else:
                 labels.append(LabelledImage(image_id=image.id, annotations=image.annotations))
@@ -223,14 +222,6 @@ class _Work:
             round_id=f"ingestion-{self.ingestion.id}", labels=tuple(labels)
         )
         return create_version(self.database, self.store, self.project.name, request).version
-
-    def _hide(self, image: SeenImage) -> None:
-        annotations = tuple(
-            a.model_copy(update={"source": "oracle"}) for a in image.annotations or ()
-        )
-        truth = GroundTruth(image_id=image.id, annotations=annotations)
-        key = ground_truth_key(self.project.name, image.id)
-        self.store.put(key, truth.model_dump_json().encode(), "application/json")
 
     def _report(
         self, parsed: Parsed, seen: Seen, groups: Groups, splits: dict[str, Split]

@@ -58,14 +58,13 @@ def create_version(
                 return _view(existing)
             base = _base(session, project, request)
         manifest = _manifest(project, base, _items_of_parent(store, base.parent), request)
-        row = _row(project, request.round_id, base.parent, manifest)
-        if not store.exists(row.manifest_key):
-            store.put(row.manifest_key, manifest.model_dump_json().encode(), "application/json")
+        row = version_row(request.round_id, base.parent, manifest)
+        put_manifest(store, row.manifest_key, manifest)
         try:
             with database.transaction() as session:
                 session.add(row)
                 session.flush()
-                _mark_labelled(session, project, [label.image_id for label in request.labels])
+                mark_labelled(session, project, [label.image_id for label in request.labels])
         except IntegrityError:
             continue
         return _view(row)
@@ -193,9 +192,10 @@ def _annotation(annotation: Annotation, base: _Base, label: LabelledImage) -> An
     return annotation.model_copy(update={"xyxy": xyxy})
 
 
-def _row(
-    project: str, round_id: str, parent: DatasetVersionRow | None, manifest: DatasetManifest
+def version_row(
+    round_id: str, parent: DatasetVersionRow | None, manifest: DatasetManifest
 ) -> DatasetVersionRow:
+    """Return the row, not yet inserted, of the version after `parent`."""
     content_hash = manifest.content_hash()
     n_images: dict[str, int] = dict.fromkeys(SPLITS, 0)
     n_boxes: dict[str, int] = dict.fromkeys(SPLITS, 0)
@@ -203,18 +203,25 @@ def _row(
         n_images[item.split] += 1
         n_boxes[item.split] += len(item.annotations)
     return DatasetVersionRow(
-        project=project,
+        project=manifest.project,
         version=1 if parent is None else parent.version + 1,
         content_hash=content_hash,
         parent=None if parent is None else parent.version,
         round_id=round_id,
-        manifest_key=f"projects/{project}/versions/{content_hash}.json",
+        manifest_key=f"projects/{manifest.project}/versions/{content_hash}.json",
         n_images=n_images,
         n_boxes=n_boxes,
     )
 
 
-def _mark_labelled(session: Session, project: str, image_ids: Sequence[str]) -> None:
+def put_manifest(store: ObjectStore, key: str, manifest: DatasetManifest) -> None:
+    """Store a version's content, unless it is there: equal content has an equal key."""
+    if not store.exists(key):
+        store.put(key, manifest.model_dump_json().encode(), "application/json")
+
+
+def mark_labelled(session: Session, project: str, image_ids: Sequence[str]) -> None:
+    """Note that images have labels in the newest version."""
     for ids in chunks(image_ids):
         session.execute(
             update(ImageRow)

@@ -47,6 +47,26 @@ def test_a_project_is_created_once(client: TestClient) -> None:
     assert [p["name"] for p in client.get("/v1/projects").json()] == ["farm", "zoo"]
 
 
+def test_a_project_is_copied_under_another_name(client: TestClient) -> None:
+    made = client.post(f"{FARM}/copies", json={"name": "ranch"})
+    assert (made.status_code, made.json()["name"]) == (201, "ranch")
+    assert error(client, "POST", f"{FARM}/copies", json={"name": "ranch"}) == (
+        409,
+        "ProjectExists",
+        "project exists already: 'ranch'",
+    )
+    assert error(client, "POST", f"{FARM}/copies", json={"name": "x", "dataset_version": 2}) == (
+        404,
+        "UnknownVersion",
+        "unknown dataset version: 2 of project 'farm'",
+    )
+    assert error(client, "POST", "/v1/projects/nope/copies", json={"name": "x"}) == (
+        404,
+        "UnknownProject",
+        "unknown project: 'nope'",
+    )
+
+
 @pytest.mark.parametrize(
     ("body", "status", "detail"),
     [

@@ -2,12 +2,13 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Query
+from fastapi import APIRouter, Depends, Query, Request
+from fastapi.concurrency import run_in_threadpool
 from sse_starlette.sse import EventSourceResponse
 
-from gateway.app.api.dependencies import DepsDep
+from gateway.app.api.dependencies import DepsDep, PrincipalDep
 from gateway.app.models.schemas import AuditEntry, KeyCreate, KeyView, NewKey
-from gateway.app.services.jobs import job_events
+from gateway.app.services.jobs import job_events, require_project, require_round
 from shared.models.geometry import MAX_INTEGER
 from shared.models.jobs import JobState, JobView
 
@@ -15,14 +16,23 @@ router = APIRouter()
 
 
 @router.get("/v1/jobs", tags=["jobs"])
-def list_jobs(
+async def list_jobs(
+    request: Request,
     deps: DepsDep,
+    principal: PrincipalDep,
     project: str | None = None,
     state: JobState | None = None,
     round_id: str | None = None,
     limit: Annotated[int, Query(ge=1, le=1000)] = 100,
 ) -> list[JobView]:
-    return list(deps.jobs.list(project=project, state=state, round_id=round_id, limit=limit))
+    found = await run_in_threadpool(
+        deps.jobs.list, project=project, state=state, round_id=round_id, limit=limit
+    )
+    if not found and project is not None:
+        await require_project(deps.proxy, project, request.state.request_id, principal.name)
+    if not found and round_id is not None:
+        await run_in_threadpool(require_round, deps.jobs, project, round_id)
+    return list(found)
 
 
 @router.get("/v1/jobs/{job_id}", tags=["jobs"])

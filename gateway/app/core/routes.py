@@ -18,6 +18,7 @@ SERVICES: tuple[Service, ...] = get_args(Service)
 
 # By the resource, the segment after the project: `/v1/projects/{project}/images`.
 RESOURCES: Mapping[str, Service] = {
+    "copies": "data_service",
     "uploads": "data_service",
     "ingestions": "data_service",
     "images": "data_service",

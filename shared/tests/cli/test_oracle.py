@@ -2,7 +2,6 @@ import random
 
 import pytest
 
-from shared.cli.loop import parse_strategy
 from shared.cli.oracle import _as_oracle
 from shared.models.geometry import Annotation
 
@@ -26,16 +25,3 @@ def test_noise_keeps_boxes_valid_and_is_the_same_for_the_same_seed(noise: float)
 def test_noise_moves_boxes() -> None:
     moved = [_as_oracle(BOX, 0.1, random.Random(seed), 3).xyxy for seed in range(20)]
     assert len(set(moved)) == 20
-
-
-def test_a_strategy_is_found_by_its_name() -> None:
-    assert parse_strategy("entropy", "sum").model_dump() == {
-        "strategy": "entropy",
-        "aggregation": "sum",
-    }
-    assert parse_strategy("random").model_dump() == {"strategy": "random"}
-
-
-def test_an_unknown_strategy_is_refused_with_the_known_ones() -> None:
-    with pytest.raises(ValueError, match=r"'magic'.*'random'.*'coreset'"):
-        parse_strategy("magic")

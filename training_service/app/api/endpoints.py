@@ -2,16 +2,19 @@
 
 from fastapi import APIRouter
 
+from shared.bases import check_base
 from shared.jobs.store import JobSubmit
 from shared.models.jobs import JobView
-from shared.models.registry import EvaluationCreate, ModelView, TrainingCreate
+from shared.models.registry import EvaluationCreate, ModelCopy, ModelView, TrainingCreate
 from training_service.app.api.dependencies import Deps
+from training_service.app.services.copies import copy_model
 
 router = APIRouter(prefix="/v1/projects/{project}", tags=["training"])
 
 
 @router.post("/trainings", status_code=202)
 def create_training(project: str, body: TrainingCreate, deps: Deps) -> JobView:
+    check_base(body.params.base)
     deps.datasets.dataset_version(project, body.dataset_version)
     with deps.database.transaction() as session:
         return deps.jobs.submit(session, JobSubmit("training.train", project, body))
@@ -30,6 +33,11 @@ def list_models(project: str, deps: Deps) -> list[ModelView]:
     if not models:
         deps.datasets.project(project)
     return models
+
+
+@router.post("/models/copies", status_code=201)
+def create_copy(project: str, body: ModelCopy, deps: Deps) -> ModelView:
+    return copy_model(deps.registry, deps.datasets, project, body)
 
 
 @router.get("/models/{version}")

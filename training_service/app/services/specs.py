@@ -10,7 +10,8 @@ from shared.models.geometry import Frozen
 from shared.models.registry import Metrics
 from shared.models.rounds import TrainingParams
 
-# Of the head, while training and in Bayesian passes; plain predictions go without.
+# Of the head, in Bayesian passes and, unless told otherwise, while training; plain predictions go
+# without.
 HEAD_DROPOUT = 0.1
 
 Precision = Literal["auto", "float32", "bfloat16"]
@@ -26,10 +27,15 @@ class TrainSpec(Frozen):
     params: TrainingParams
     base: str
     evaluate: tuple[Split, ...] = ()
-    dropout: float = HEAD_DROPOUT
+    dropout: float = Field(default=HEAD_DROPOUT, ge=0, lt=1, description="Of Bayesian passes.")
     threads: int = Field(default=0, ge=0, description="0 means all cores.")
     precision: Precision = "auto"
     checkpoint_every_s: float = Field(default=5.0, ge=0)
+
+    @property
+    def training_dropout(self) -> float:
+        """Return the dropout of the head while training."""
+        return self.dropout if self.params.dropout is None else self.params.dropout
 
     @property
     def package(self) -> Path:

@@ -18,15 +18,18 @@ from shared.detector.ultralytics_env import (
     provide_fonts,
     torch_utils,
 )
+from training_service.app.services.hyperparameters import learning_rate_share, overrides
+from training_service.app.services.sampling import FullBatchSampler, repeat_factors
 from training_service.app.services.specs import Progress, TrainSpec
 
 CHECKPOINT = "checkpoint.pt"
-WARM_UP_ITERATIONS = 30
+# An epoch of fewer steps would spend its time on beginning and ending.
+MIN_BATCHES = 20
 AVERAGE_DECAY, AVERAGE_RAMP = 0.99, 50
 
 
 class AlreadyTrained(Exception):
-    """The checkpoint is that of the last epoch."""
+    """The checkpoint is that of the end."""
 
 
 class MixedPrecisionModel(DetectionModel):  # type: ignore[misc] # Ultralytics has no types
@@ -68,19 +71,44 @@ class DetectorTraining(DetectionTrainer):  # type: ignore[misc]
         """Train to the end, from the checkpoint if there is one; `ema.ema` is the result."""
         with contextlib.suppress(AlreadyTrained):
             self.train()
+        # What the passes need, whether it acted in the training or not.
+        add_head_dropout(self.ema.ema, self.spec.dropout)
 
     def setup_model(self) -> None:
         """Build the network from its base."""
         kind = MixedPrecisionModel if self.bfloat16 else DetectionModel
         torch.manual_seed(self.spec.params.seed)
         self.model = new_model(self.spec.classes, self.spec.base, kind=kind)
-        add_head_dropout(self.model, self.spec.dropout)
+        add_head_dropout(self.model, self.spec.training_dropout)
         if self.bfloat16:
             self.model = self.model.to(memory_format=torch.channels_last)
 
     def set_model_attributes(self) -> None:
         """Give the network what its loss reads; its classes it has already."""
         self.model.args = self.args
+
+    def get_dataloader(
+        self, dataset_path: str, batch_size: int = 16, rank: int = 0, mode: str = "train"
+    ) -> Any:
+        """Return Ultralytics' loader, which fills its batches or draws by rarity if asked to."""
+        loader = super().get_dataloader(dataset_path, batch_size, rank, mode)
+        params = self.spec.params
+        if mode != "train" or not (params.balance or params.iterations):
+            return loader
+        images = loader.dataset.labels
+        factors = None
+        if params.balance:
+            factors = repeat_factors([image["cls"].ravel().astype(int) for image in images])
+        # Ultralytics takes no sampler: this is the place of the one that it made itself.
+        batches = loader.batch_sampler.sampler
+        batches.sampler = FullBatchSampler(
+            len(images),
+            params.batch,
+            loader.generator,
+            min_batches=MIN_BATCHES if params.iterations else 1,
+            factors=factors,
+        )
+        return loader
 
     def resume_training(self, ckpt: None) -> None:
         """Go on from our own checkpoint, if there is one."""
@@ -98,7 +126,7 @@ class DetectorTraining(DetectionTrainer):  # type: ignore[misc]
         self.n_iterations = saved["n_iterations"]
         self.seconds = saved["seconds"]
         self.start_epoch = saved["epoch"] + 1
-        if self.start_epoch >= self.epochs:
+        if saved["ended"]:
             raise AlreadyTrained
 
     def seed_epoch(self) -> None:
@@ -111,19 +139,27 @@ class DetectorTraining(DetectionTrainer):  # type: ignore[misc]
         self._epoch_at = time.monotonic()
 
     def optimizer_step(self) -> None:
-        """Make a step, and count it."""
+        """Make a step, and count it; where iterations are counted, the last one ends it all."""
+        total = self.spec.params.iterations
+        if total is not None:
+            share = learning_rate_share(self.n_iterations, total)
+            for group in self.optimizer.param_groups:
+                group["lr"] = group["initial_lr"] * share
         super().optimizer_step()
         self.n_iterations += 1
+        self.stop = self.n_iterations == total
 
     def end_epoch(self) -> None:
         """Keep the losses and tell how far we are."""
         for name, value in self.tloss.items():
             self.history.setdefault(name, []).append(float(value))
         self.seconds += time.monotonic() - self._epoch_at
-        done = self.epoch + 1
-        total = sum(losses[-1] for losses in self.history.values())
-        message = f"epoch {done} of {self.epochs}, loss {total:.3f}"
-        self.report(Progress(fraction=done / self.epochs, message=message))
+        unit, done, total = "epoch", self.epoch + 1, self.epochs
+        if self.spec.params.iterations is not None:
+            unit, done, total = "iteration", self.n_iterations, self.spec.params.iterations
+        loss = sum(losses[-1] for losses in self.history.values())
+        message = f"{unit} {done} of {total}, loss {loss:.3f}"
+        self.report(Progress(fraction=done / total, message=message))
 
     def validate(self) -> tuple[dict[str, float], float]:
         """Skip the measurement on val: no epoch is chosen by it."""
@@ -134,13 +170,13 @@ class DetectorTraining(DetectionTrainer):  # type: ignore[misc]
 
     def save_model(self) -> bool:
         """Write the checkpoint: beside its place first, so that there is never half of one."""
-        last = self.epoch + 1 >= self.epochs
         now = time.monotonic()
-        if not last and now - self._checkpoint_at < self.spec.checkpoint_every_s:
+        if not self.stop and now - self._checkpoint_at < self.spec.checkpoint_every_s:
             return False
         self._checkpoint_at = now
         saved = {
             "epoch": self.epoch,
+            "ended": bool(self.stop),
             "model": self.model.state_dict(),
             "ema": self.ema.ema.state_dict(),
             "updates": self.ema.updates,
@@ -164,36 +200,6 @@ def use_threads(threads: int) -> None:
     torch.set_num_threads(n_threads)
 
 
-def overrides(spec: TrainSpec) -> dict[str, Any]:
-    """Return Ultralytics' arguments: settings that help small sets, nothing it does by itself."""
-    params = spec.params
-    return {
-        "model": "yolov8n.yaml",
-        "data": str(spec.data_yaml),
-        "save_dir": str(spec.work / "run"),
-        "epochs": params.epochs,
-        "imgsz": params.image_size,
-        "batch": params.batch,
-        # The default accumulates gradients over 64 images: a tenth of the steps.
-        "nbs": params.batch,
-        "seed": params.seed,
-        "optimizer": "AdamW",
-        "lr0": params.learning_rate,
-        "momentum": 0.9,
-        "warmup_epochs": _warm_up_epochs(spec),
-        "warmup_bias_lr": 0.0,
-        "patience": params.epochs + 1,
-        "mosaic": 0.0,
-        "close_mosaic": 0,
-        "cache": "ram",
-        "workers": 0,
-        "amp": "bf16" if torch.cuda.is_available() and torch.cuda.is_bf16_supported() else False,
-        "val": False,
-        "plots": False,
-        "verbose": False,
-    }
-
-
 def wants_bfloat16(precision: str, cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
     """Tell whether to train in bfloat16 on this CPU: `auto` asks for its instructions."""
     if precision != "auto":
@@ -204,12 +210,6 @@ def wants_bfloat16(precision: str, cpuinfo: Path = Path("/proc/cpuinfo")) -> boo
         (line for line in cpuinfo.read_text().splitlines() if line.startswith("flags")), ""
     )
     return not {"avx512_bf16", "amx_bf16"}.isdisjoint(flags.split())
-
-
-def _warm_up_epochs(spec: TrainSpec) -> float:
-    n_images = sum(1 for _ in (spec.data_yaml.parent / "images" / "train").iterdir())
-    n_batches = -(-n_images // spec.params.batch)
-    return min(3.0, WARM_UP_ITERATIONS / n_batches)
 
 
 def _average_decay(n_updates: int) -> float:

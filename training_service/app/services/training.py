@@ -26,6 +26,7 @@ from training_service.app.services.materialise import (
 from training_service.app.services.ports import DatasetReader
 from training_service.app.services.results import flat_metrics, result_of
 from training_service.app.services.specs import (
+    HEAD_DROPOUT,
     EvaluateOutcome,
     EvaluateSpec,
     TrainOutcome,
@@ -110,6 +111,8 @@ class Training:
             classes=manifest.classes,
             params=request.params,
             base=request.params.base or self.settings.base_model,
+            # The passes drop as many channels as the training did, and some where it did none.
+            dropout=request.params.dropout or HEAD_DROPOUT,
             # Test is only reported; val is what calibration fits on, and gate is not looked at.
             evaluate=tuple(s for s in ("val", "test") if s in present),
             threads=self.settings.threads,
@@ -155,7 +158,8 @@ def _registration(
         dataset_hash=manifest.content_hash(),
         round_id=request.round_id or job.round_id,
         params=request.params.model_dump()
-        | {"base": spec.base, "dropout": spec.dropout, "precision": outcome.precision}
+        | {"base": spec.base, "precision": outcome.precision}
+        | {"dropout": spec.training_dropout, "dropout_of_passes": spec.dropout}
         | {"n_train_images": sum(item.split == "train" for item in manifest.items)},
         metrics=flat_metrics(outcome, manifest.classes),
         history={f"train/{name}": losses for name, losses in outcome.history.items()},

@@ -1,11 +1,13 @@
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 from fastapi.testclient import TestClient
 from pydantic import SecretStr
 
 from shared.database import Base, Database
+from shared.detector.package import BASES
 from shared.jobs.bell import Bell, make_celery
 from shared.jobs.store import JobStore
 from shared.models.data import DatasetManifest
@@ -66,6 +68,30 @@ def test_a_training_on_something_unknown_is_404_with_its_name(
     assert answer.json()["detail"] == detail
 
 
+@pytest.mark.parametrize("base", ["nope", "/etc", "../base", "fovea-digits/", ""])
+def test_an_unknown_base_model_is_400_and_the_known_ones_are_named(
+    client: TestClient, base: str
+) -> None:
+    body = {"dataset_version": 1, "params": {"base": base}}
+    answer = client.post("/v1/projects/tiny/trainings", json=body)
+    assert (answer.status_code, answer.json()["error"]) == (400, "UnknownBaseModel")
+    known = "known are fovea-digits, scratch, yolov8n.pt"
+    assert answer.json()["detail"] == f"unknown base model: {base!r}; {known}"
+
+
+def test_a_package_on_the_server_is_no_base_model(client: TestClient) -> None:
+    body = {"dataset_version": 1, "params": {"base": str(BASES / "fovea-digits")}}
+    assert client.post("/v1/projects/tiny/trainings", json=body).status_code == 400
+
+
+@pytest.mark.parametrize("base", [None, "scratch", "yolov8n.pt", "fovea-digits"])
+def test_every_known_base_model_is_taken(client: TestClient, base: str | None) -> None:
+    body = {"dataset_version": 1, "params": {"base": base}}
+    answer = client.post("/v1/projects/tiny/trainings", json=body)
+    assert answer.status_code == 202
+    assert answer.json()["payload"]["params"]["base"] == base
+
+
 def test_parameters_outside_their_range_are_422(client: TestClient) -> None:
     body = {"dataset_version": 1, "params": {"image_size": 100}}
     answer = client.post("/v1/projects/tiny/trainings", json=body)
@@ -82,10 +108,25 @@ def test_an_unknown_model_is_404_with_its_name(client: TestClient) -> None:
         assert answer.json()["detail"] == "unknown model version: 7 of project 'tiny'"
 
 
+def test_a_copy_of_something_unknown_is_404_with_its_name(client: TestClient) -> None:
+    body = {"source_project": "other", "model_version": 1}
+    answer = client.post("/v1/projects/nope/models/copies", json=body)
+    assert (answer.status_code, answer.json()["detail"]) == (404, "unknown project: 'nope'")
+    answer = client.post("/v1/projects/tiny/models/copies", json=body)
+    assert answer.status_code == 404
+    assert answer.json()["detail"] == "unknown model version: 1 of project 'other'"
+
+
 def test_a_project_without_models_has_an_empty_list(client: TestClient) -> None:
     answer = client.get("/v1/projects/tiny/models")
     assert (answer.status_code, answer.json()) == (200, [])
     assert client.get("/v1/projects/other/models").status_code == 404
+
+
+@pytest.mark.parametrize("name", ["a'b", "x' or name != '", "a:b", "Tiny", "a.b"])
+def test_models_of_a_name_that_is_no_slug_are_404_with_it(client: TestClient, name: str) -> None:
+    answer = client.get(f"/v1/projects/{quote(name)}/models")
+    assert (answer.status_code, answer.json()["detail"]) == (404, f"unknown project: {name!r}")
 
 
 def test_the_service_is_ready_when_its_back_ends_answer(client: TestClient) -> None:

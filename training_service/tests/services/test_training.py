@@ -1,5 +1,6 @@
 import math
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -9,10 +10,16 @@ from shared.database import utcnow
 from shared.detector.package import load_package
 from shared.models.data import DatasetManifest
 from shared.models.jobs import JobView
-from shared.models.registry import EvaluationCreate, TrainingCreate
+from shared.models.registry import (
+    CalibrationManifest,
+    EvaluationCreate,
+    ModelCopy,
+    TrainingCreate,
+)
 from shared.objects.directory import DirectoryStore
 from shared.registry import ModelRegistry, UnknownModel
 from shared.settings import Settings
+from training_service.app.services.copies import OtherClasses, copy_model
 from training_service.app.services.materialise import NoLabelledImages
 from training_service.app.services.training import Training
 from training_service.tests.data import TINY, Datasets, tiny_manifest
@@ -91,6 +98,56 @@ def evaluate_again(training: Training, project: str, map50: float) -> None:
     assert result.dataset_version == 1
     assert result.split == "test"
     assert result.metrics.map50 == pytest.approx(map50, abs=1e-4)
+
+
+def test_a_model_is_copied_once_into_a_project_with_the_same_classes(
+    training: Training, manifest: DatasetManifest, project: str, tmp_path: Path
+) -> None:
+    result = training.train(
+        job(project, TrainingCreate(dataset_version=1, params=TINY), "train"), nothing
+    )
+    target = f"{project}-copy"
+    datasets, registry = training.datasets, training.registry
+    assert isinstance(datasets, Datasets)
+    datasets.add(manifest.model_copy(update={"project": target}))
+    request = ModelCopy(source_project=project, model_version=1)
+    with ThreadPoolExecutor(3) as pool:
+        copies = list(pool.map(lambda _: copy_model(registry, datasets, target, request), range(3)))
+    assert copies == [copies[0]] * 3
+    copied = copies[0]
+    assert (copied.project, copied.version, copied.aliases) == (target, 1, ("candidate",))
+    assert (copied.dataset_version, copied.round_id) == (None, None)
+    assert copied.weights_sha256 == result.weights_sha256
+    assert copied.metrics == registry.get(project, 1).metrics
+    assert [model.version for model in registry.list(target)] == [1]
+    _, info = load_package(registry.download(target, 1, tmp_path / "copy"))
+    assert info.weights_sha256 == result.weights_sha256
+    calibrate_only(registry, target, project)
+
+
+def calibrate_only(registry: ModelRegistry, target: str, project: str) -> None:
+    calibration = CalibrationManifest(
+        project=target, model_version=1, weights_sha256="0" * 64, components=()
+    )
+    registry.log_calibration(target, 1, calibration)
+    assert registry.calibration_json(project, 1) is None
+
+
+def test_a_model_of_other_classes_is_not_copied(
+    training: Training, manifest: DatasetManifest, project: str
+) -> None:
+    training.train(job(project, TrainingCreate(dataset_version=1, params=TINY), "train"), nothing)
+    datasets = training.datasets
+    assert isinstance(datasets, Datasets)
+    datasets.add(manifest.model_copy(update={"project": "other", "classes": ("disc", "square")}))
+    request = ModelCopy(source_project=project, model_version=1)
+    with pytest.raises(OtherClasses, match=r"finds \['square', 'disc'\], .* are \['disc', 'square"):
+        copy_model(training.registry, datasets, "other", request)
+    assert training.registry.list("other") == []
+    with pytest.raises(UnknownModel, match=f"unknown model version: 7 of project '{project}'"):
+        copy_model(
+            training.registry, datasets, "other", request.model_copy(update={"model_version": 7})
+        )
 
 
 def test_a_job_killed_before_registering_does_not_train_again(
