@@ -7,8 +7,8 @@ import structlog
 
 _logging = structlog.get_config()
 
-from baal.active.heuristics import BALD, Certainty, Entropy, Margin  # noqa: E402
+from baal.active.heuristics import BALD, Certainty, Entropy, Margin, Variance  # noqa: E402
 
 structlog.configure(**_logging)
 
-__all__ = ["BALD", "Certainty", "Entropy", "Margin"]
+__all__ = ["BALD", "Certainty", "Entropy", "Margin", "Variance"]

@@ -25,7 +25,11 @@ SCHEMA = pa.schema(
         ("class_probabilities", pa.list_(pa.list_(pa.list_(pa.float16())))),
         ("entropy", pa.list_(pa.float32())),
         ("margin", pa.list_(pa.float32())),
+        ("certainty", pa.list_(pa.float32())),
         ("bald", pa.list_(pa.float32())),
+        ("variance", pa.list_(pa.float32())),
+        ("localisation", pa.list_(pa.float32())),
+        ("inconsistency", pa.list_(pa.float32())),
         ("embedding", pa.list_(pa.float32())),
         ("brightness", pa.float32()),
         ("contrast", pa.float32()),
@@ -46,7 +50,12 @@ class ScoredImage:
         class_probabilities: shape (N, C + 1, T), background last, sums to 1 over axis 1; float16.
         entropy: shape (N,), entropy of the mean distribution, in nats; high is uncertain.
         margin: shape (N,), first minus second probability of the mean; low is uncertain.
+        certainty: shape (N,), first probability of the mean; low is uncertain.
         bald: shape (N,), mutual information, in nats; high is uncertain.
+        variance: shape (N,), variance over the passes, mean over classes; high is uncertain.
+        localisation: shape (N,), 1 - mean IoU of the box with its passes; high is uncertain.
+        inconsistency: shape (N,), how much the image flipped and made smaller contradicts the box;
+            high is uncertain, NaN where the views were not looked at.
         embedding: shape (D,), pooled features of the trunk.
         brightness: mean grey value in [0, 1].
         contrast: standard deviation of the grey values.
@@ -60,7 +69,11 @@ class ScoredImage:
     class_probabilities: NDArray[np.float16]
     entropy: FloatArray
     margin: FloatArray
+    certainty: FloatArray
     bald: FloatArray
+    variance: FloatArray
+    localisation: FloatArray
+    inconsistency: FloatArray
     embedding: FloatArray
     brightness: float
     contrast: float
@@ -108,8 +121,10 @@ def read_shards(
 
 
 def read_shard(store: ObjectStore, key: str) -> Iterator[ScoredImage]:
-    """Yield the images of one shard."""
-    table = pq.read_table(io.BytesIO(store.get(key)), schema=SCHEMA)
+    """Yield the images of one shard; none if another schema wrote it, since values are missing."""
+    table = _read(store, key)
+    if table is None:
+        return
     columns = [_values(table[name]) for name in SCHEMA.names]
     for row in zip(*columns, strict=True):
         values = dict(zip(SCHEMA.names, row, strict=True))
@@ -117,12 +132,34 @@ def read_shard(store: ObjectStore, key: str) -> Iterator[ScoredImage]:
         yield ScoredImage(**values)
 
 
-def scored_ids(store: ObjectStore, project: str, model_version: int | None) -> set[str]:
-    """Return the ids of the images that a model version scored already."""
-    ids: set[str] = set()
+def scored_keys(
+    store: ObjectStore, project: str, model_version: int | None, *, consistency: bool = False
+) -> dict[str, str]:
+    """Return the shard that holds each image which a model version scored, by image id.
+
+    Shards that another schema wrote do not count.
+
+    Args:
+        store: the object store.
+        project: its name.
+        model_version: None is the base model.
+        consistency: leave out the images with boxes whose `inconsistency` is not known.
+    """
+    keys: dict[str, str] = {}
     for key in store.list(shard_prefix(project, model_version)):
-        ids.update(pq.read_table(io.BytesIO(store.get(key)), columns=["image_id"])[0].to_pylist())
-    return ids
+        table = _read(store, key, ["image_id", "inconsistency"])
+        if table is not None:
+            rows = zip(table["image_id"].to_pylist(), _values(table["inconsistency"]), strict=True)
+            keys |= {i: key for i, found in rows if not (consistency and np.isnan(found).any())}
+    return keys
+
+
+def _read(store: ObjectStore, key: str, columns: Sequence[str] | None = None) -> Any:
+    """Return the table of a shard, or None if another schema wrote it."""
+    buffer = io.BytesIO(store.get(key))
+    if not pq.read_schema(buffer).equals(SCHEMA):
+        return None
+    return pq.read_table(buffer, columns=columns)
 
 
 def _column(field: Any, values: Sequence[Any]) -> Any:

@@ -46,6 +46,10 @@ class DetectorRuntimeContract:
             n = len(output.xyxy)
             assert 0 < n <= 20
             assert output.xyxy.shape == (n, 4)
+            assert output.pass_xyxy.shape == (n, 4, 4)
+            assert output.pass_xyxy.min() >= 0
+            assert output.pass_xyxy.max() <= 1
+            assert (output.pass_xyxy[:, :2] <= output.pass_xyxy[:, 2:]).all()
             assert output.class_scores.shape == (n, 3)
             assert output.class_probabilities.shape == (n, 4, 4)
             assert output.embedding.ndim == 1
@@ -69,6 +73,7 @@ class DetectorRuntimeContract:
     def test_same_batch_again_is_equal_bit_by_bit(self, runtime: DetectorRuntime) -> None:
         for a, b in zip(*(runtime.detect(INPUTS, DetectionOptions()) for _ in "ab"), strict=True):
             np.testing.assert_array_equal(a.xyxy, b.xyxy)
+            np.testing.assert_array_equal(a.pass_xyxy, b.pass_xyxy)
             np.testing.assert_array_equal(a.class_probabilities, b.class_probabilities)
             np.testing.assert_array_equal(a.embedding, b.embedding)
 
@@ -80,10 +85,36 @@ class DetectorRuntimeContract:
         np.testing.assert_allclose(one.xyxy, other.xyxy, atol=1e-4)
         np.testing.assert_allclose(one.class_scores, other.class_scores, atol=1e-4)
         assert np.abs(one.class_probabilities - other.class_probabilities).max() > 0.01
+        assert np.abs(one.pass_xyxy - other.pass_xyxy).max() > 0.01
+
+    def test_smaller_scale_sees_the_same_frame_with_less_detail(
+        self, runtime: DetectorRuntime
+    ) -> None:
+        pixels = picture(1)
+        whole, small, alone = runtime.detect(
+            [RuntimeInput(pixels, 1), *[RuntimeInput(pixels, 1, scale=0.75)] * 2],
+            DetectionOptions(),
+        )
+        assert_same([small], [alone])
+        assert len(small.xyxy) > 0
+        assert small.xyxy.min() >= 0
+        assert small.xyxy.max() <= 1
+        assert not np.array_equal(small.xyxy[:1], whole.xyxy[:1])
+
+    def test_flipped_view_of_the_pixels_is_the_flipped_image(
+        self, runtime: DetectorRuntime
+    ) -> None:
+        flipped = picture(1)[:, ::-1]
+        view, copy = (
+            runtime.detect([RuntimeInput(pixels, 1)], DetectionOptions())
+            for pixels in (flipped, np.ascontiguousarray(flipped))
+        )
+        assert_same(view, copy)
 
     def test_image_without_a_good_enough_box_has_none(self, runtime: DetectorRuntime) -> None:
         output = runtime.detect(INPUTS[:1], DetectionOptions(score_threshold=1.0, n_passes=3))[0]
         assert output.xyxy.shape == (0, 4)
+        assert output.pass_xyxy.shape == (0, 4, 3)
         assert output.class_scores.shape == (0, 3)
         assert output.class_probabilities.shape == (0, 4, 3)
         assert len(output.embedding) > 0
@@ -95,6 +126,7 @@ class DetectorRuntimeContract:
             runtime.detect(INPUTS, DetectionOptions()), reference, strict=True
         ):
             np.testing.assert_allclose(output.xyxy, expected.xyxy, atol=1e-3)
+            np.testing.assert_allclose(output.pass_xyxy, expected.pass_xyxy, atol=1e-3)
             np.testing.assert_allclose(output.class_scores, expected.class_scores, atol=1e-3)
             np.testing.assert_allclose(
                 output.class_probabilities, expected.class_probabilities, atol=1e-3
@@ -105,5 +137,5 @@ class DetectorRuntimeContract:
 def assert_same(one: Sequence[RuntimeOutput], other: Sequence[RuntimeOutput]) -> None:
     """Compare up to what the kernels for another batch size may round differently."""
     for a, b in zip(one, other, strict=True):
-        for name in ("xyxy", "class_scores", "class_probabilities", "embedding"):
+        for name in ("xyxy", "pass_xyxy", "class_scores", "class_probabilities", "embedding"):
             np.testing.assert_allclose(getattr(a, name), getattr(b, name), atol=1e-4, err_msg=name)

@@ -1,6 +1,9 @@
+import io
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from pydantic import SecretStr
 
@@ -11,7 +14,7 @@ from shared.predictions import (
     ScoredImage,
     read_shard,
     read_shards,
-    scored_ids,
+    scored_keys,
     shard_prefix,
     write_shard,
 )
@@ -32,7 +35,11 @@ def _image(image_id: str, n: int, split: Split = "train", n_classes: int = 3) ->
         class_probabilities=rng.random((n, n_classes + 1, 5)).astype(np.float16),
         entropy=rng.random(n, np.float32),
         margin=rng.random(n, np.float32),
+        certainty=rng.random(n, np.float32),
         bald=rng.random(n, np.float32),
+        variance=rng.random(n, np.float32),
+        localisation=rng.random(n, np.float32),
+        inconsistency=rng.random(n, np.float32),
         embedding=rng.random(16, np.float32),
         brightness=0.5,
         contrast=0.25,
@@ -106,8 +113,13 @@ def test_shards_are_read_by_version_and_split_in_the_order_of_their_keys(
     assert [i.image_id for i in read_shards(store, "digits", 3)] == ["y", "x", "z", "v"]
     assert [i.image_id for i in read_shards(store, "digits", 3, ("val",))] == ["v"]
     assert list(read_shards(store, "digits", 4)) == []
-    assert scored_ids(store, "digits", 3) == {"v", "x", "y", "z"}
-    assert scored_ids(store, "digits", 4) == set()
+    assert scored_keys(store, "digits", 3) == {
+        "v": f"{prefix}val-b.parquet",
+        "x": f"{prefix}train-a.parquet",
+        "y": f"{prefix}train-a.parquet",
+        "z": f"{prefix}train-b.parquet",
+    }
+    assert scored_keys(store, "digits", 4) == {}
 
 
 def test_the_base_model_is_version_nought(store: DirectoryStore) -> None:
@@ -120,4 +132,31 @@ def test_the_same_key_replaces_a_shard_whole(store: DirectoryStore) -> None:
     key = f"{shard_prefix('digits', 1)}train-0.parquet"
     write_shard(store, key, [_image("a", 1), _image("b", 1)])
     write_shard(store, key, [_image("c", 1)])
-    assert scored_ids(store, "digits", 1) == {"c"}
+    assert scored_keys(store, "digits", 1) == {"c": key}
+
+
+def test_a_shard_of_an_older_schema_counts_as_not_there(store: DirectoryStore) -> None:
+    prefix = shard_prefix("digits", 1)
+    old, new = f"{prefix}train-a.parquet", f"{prefix}train-b.parquet"
+    write_shard(store, old, [_image("a", 2)])
+    write_shard(store, new, [_image("b", 2)])
+    table = pq.read_table(io.BytesIO(store.get(old))).drop_columns(["variance", "inconsistency"])
+    buffer = io.BytesIO()
+    pq.write_table(table, buffer)
+    store.put(old, buffer.getvalue())
+    assert list(read_shard(store, old)) == []
+    assert [i.image_id for i in read_shards(store, "digits", 1)] == ["b"]
+    assert scored_keys(store, "digits", 1) == {"b": new}
+    write_shard(store, old, [_image("a", 2)])
+    assert [i.image_id for i in read_shards(store, "digits", 1)] == ["a", "b"]
+
+
+def test_an_image_whose_inconsistency_is_not_known_was_not_scored_with_consistency(
+    store: DirectoryStore,
+) -> None:
+    key = f"{shard_prefix('digits', 1)}train-a.parquet"
+    unknown = replace(_image("a", 2), inconsistency=np.full(2, np.nan, np.float32))
+    write_shard(store, key, [unknown, _image("b", 3), _image("boxless", 0)])
+    assert scored_keys(store, "digits", 1) == {"a": key, "b": key, "boxless": key}
+    assert scored_keys(store, "digits", 1, consistency=True) == {"b": key, "boxless": key}
+    assert np.isnan(next(read_shard(store, key)).inconsistency).all()

@@ -26,16 +26,17 @@ class Letterbox:
     left_right: tuple[int, int]
 
     @classmethod
-    def fit(cls, width: int, height: int, image_size: int) -> "Letterbox":
+    def fit(cls, width: int, height: int, image_size: float) -> "Letterbox":
         """Return the placement with the longer side at `image_size` and the least padding.
 
         Source:
-            ultralytics.data.augment.LetterBox(image_size, auto=True, stride=32); its result
-            depends on this image alone, so batches hold images of one shape.
+            ultralytics.data.augment.LetterBox(image_size, auto=True, stride=32), where
+            `image_size` is a multiple of 32; its result depends on this image alone, so batches
+            hold images of one shape.
         """
         scale = min(image_size / height, image_size / width)
         inner = max(round(width * scale), 1), max(round(height * scale), 1)
-        pad_w, pad_h = ((image_size - side) % STRIDE / 2 for side in inner)
+        pad_w, pad_h = (-side % STRIDE / 2 for side in inner)
         return cls(
             width=width,
             height=height,
@@ -62,7 +63,7 @@ class Letterbox:
         return np.pad(pixels, padding, constant_values=GREY)
 
     def normalised(self, xyxy: FloatArray) -> FloatArray:
-        """Return boxes of the network's input, shape (N, 4), as shares of the image, in [0, 1]."""
+        """Return boxes of the network's input, shape (..., 4), as shares of the image in [0, 1]."""
         origin = np.array([self.left_right[0], self.top_bottom[0]] * 2, dtype=np.float32)
         size = np.array([self.width, self.height] * 2, dtype=np.float32) * self.scale
         shares: FloatArray = np.clip((xyxy - origin) / size, 0, 1).astype(np.float32)

@@ -32,10 +32,17 @@ class DetectionOptions:
 
 @dataclass(frozen=True)
 class RuntimeInput:
-    """One image, RGB of shape (H, W, 3), and the seed of its dropout masks."""
+    """One image, and how it is looked at.
+
+    Attributes:
+        pixels: RGB, shape (H, W, 3).
+        seed: of its dropout masks.
+        scale: how large the network sees it, as a share of its usual input size.
+    """
 
     pixels: Pixels
     seed: int
+    scale: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -44,12 +51,15 @@ class RuntimeOutput:
 
     Attributes:
         xyxy: shape (N, 4), normalised to [0, 1] of the given image; none is degenerate.
+        pass_xyxy: shape (N, 4, T), the same boxes in each pass with dropout, normalised likewise;
+            clipped to the image they may be degenerate.
         class_scores: shape (N, C), of the pass without dropout.
         class_probabilities: shape (N, C + 1, T), background last; sums to 1 over axis 1.
         embedding: shape (D,), features of the trunk, pooled over the image.
     """
 
     xyxy: FloatArray
+    pass_xyxy: FloatArray
     class_scores: FloatArray
     class_probabilities: FloatArray
     embedding: FloatArray

@@ -5,15 +5,17 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from inference_service.app.core.consistency import inconsistencies
 from inference_service.app.core.images import Pixels, image_statistics
 from inference_service.app.core.runtime import (
     DetectionOptions,
     DetectorRuntime,
+    FloatArray,
     RuntimeInput,
     RuntimeOutput,
     seed_of,
 )
-from inference_service.app.core.uncertainty import uncertainty
+from inference_service.app.core.uncertainty import localisation, uncertainty
 from shared.models.data import Split
 from shared.predictions import ScoredImage
 
@@ -28,12 +30,24 @@ class Picture:
 
 
 def score_pictures(
-    runtime: DetectorRuntime, pictures: Sequence[Picture], options: DetectionOptions
+    runtime: DetectorRuntime,
+    pictures: Sequence[Picture],
+    options: DetectionOptions,
+    *,
+    consistency: bool = False,
 ) -> list[ScoredImage]:
-    """Return what the detector sees in each picture, with uncertainty and statistics."""
+    """Return what the detector sees in each picture, with uncertainty and statistics.
+
+    With `consistency` it looks at two more views of each; else `inconsistency` is NaN.
+    """
     inputs = [RuntimeInput(p.pixels, seed_of(p.image_id)) for p in pictures]
     outputs = runtime.detect(inputs, options)
-    return [_scored(p, o) for p, o in zip(pictures, outputs, strict=True)]
+    unstable = (
+        inconsistencies(runtime, inputs, outputs, options)
+        if consistency
+        else [np.full(len(o.xyxy), np.nan, dtype=np.float32) for o in outputs]
+    )
+    return [_scored(*each) for each in zip(pictures, outputs, unstable, strict=True)]
 
 
 def without_boxes(scored: ScoredImage) -> ScoredImage:
@@ -47,7 +61,11 @@ def without_boxes(scored: ScoredImage) -> ScoredImage:
         class_probabilities=np.zeros((0, 0, 0), dtype=np.float16),
         entropy=none,
         margin=none,
+        certainty=none,
         bald=none,
+        variance=none,
+        localisation=none,
+        inconsistency=none,
         embedding=scored.embedding,
         brightness=scored.brightness,
         contrast=scored.contrast,
@@ -55,7 +73,7 @@ def without_boxes(scored: ScoredImage) -> ScoredImage:
     )
 
 
-def _scored(picture: Picture, output: RuntimeOutput) -> ScoredImage:
+def _scored(picture: Picture, output: RuntimeOutput, inconsistency: FloatArray) -> ScoredImage:
     unsure = uncertainty(output.class_probabilities)
     statistics = image_statistics(picture.pixels)
     return ScoredImage(
@@ -66,7 +84,11 @@ def _scored(picture: Picture, output: RuntimeOutput) -> ScoredImage:
         class_probabilities=output.class_probabilities.astype(np.float16),
         entropy=unsure.entropy,
         margin=unsure.margin,
+        certainty=unsure.certainty,
         bald=unsure.bald,
+        variance=unsure.variance,
+        localisation=localisation(output.xyxy, output.pass_xyxy),
+        inconsistency=inconsistency,
         embedding=output.embedding,
         brightness=statistics.brightness,
         contrast=statistics.contrast,

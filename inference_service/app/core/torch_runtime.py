@@ -13,7 +13,14 @@ import torchvision  # noqa: F401
 from torch import Tensor, nn
 
 from inference_service.app.core.letterbox import Letterbox
-from inference_service.app.core.passes import HeadBranch, draw_masks, stochastic_scores
+from inference_service.app.core.passes import (
+    HeadBranch,
+    HeadLevel,
+    anchor_points,
+    draw_masks,
+    stochastic_boxes,
+    stochastic_scores,
+)
 from inference_service.app.core.runtime import DetectionOptions, RuntimeInput, RuntimeOutput
 from shared.detector.dropout import head_dropout
 from shared.detector.package import BASES, load_package, new_model
@@ -44,11 +51,29 @@ class TorchOptions:
 
 @dataclass(frozen=True)
 class _Tapped:
-    """One pass: candidates (B, 4 + C, A), the class branches' maps (B, K, H, W), pooled (B, D)."""
+    """One pass: candidates (B, 4 + C, A), the branches' maps (B, K, H, W) by level, pooled (B, D).
+
+    Candidates are boxes as centre, width and height in pixels of the network's input, then scores.
+    """
 
     candidates: Tensor
-    maps: tuple[Tensor, ...]
+    box_maps: tuple[Tensor, ...]
+    cls_maps: tuple[Tensor, ...]
     pooled: Tensor
+
+
+@dataclass(frozen=True)
+class _Kept:
+    """What is kept of one image: its row in the batch, anchors (N,), passes, and its place.
+
+    The passes' class scores have shape (N, C, T), their boxes (N, 4, T), in pixels of the input.
+    """
+
+    row: int
+    anchors: Tensor
+    scores: Tensor
+    pass_xyxy: Tensor
+    letterbox: Letterbox
 
 
 class TorchRuntime:
@@ -71,10 +96,12 @@ class TorchRuntime:
         fused = model.fuse(verbose=False).eval().requires_grad_(requires_grad=False)
         self._model = fused.to(self._device, memory_format=torch.channels_last)
         head = self._model.model[-1]
-        self._branches = [_branch(box, cls) for box, cls in zip(head.cv2, head.cv3, strict=True)]
+        parts = list(zip(head.cv2, head.cv3, head.stride.tolist(), strict=True))
+        self._levels = [HeadLevel(_branch(b), _branch(c), stride) for b, c, stride in parts]
         self._taps: dict[str, Tensor] = {}
-        for level, branch in enumerate(head.cv3):
-            self._tap(branch[1], f"map{level}")
+        for n, (box, cls, _) in enumerate(parts):
+            self._tap(box[1], f"box{n}")
+            self._tap(cls[1], f"cls{n}")
         self._tap(next(m for m in self._model.model if type(m).__name__ == "SPPF"), "trunk")
 
     @property
@@ -87,16 +114,19 @@ class TorchRuntime:
     ) -> list[RuntimeOutput]:
         """Return what is seen in each image, in their order."""
         boxes = [
-            Letterbox.fit(i.pixels.shape[1], i.pixels.shape[0], self._image_size) for i in images
+            Letterbox.fit(i.pixels.shape[1], i.pixels.shape[0], self._image_size * i.scale)
+            for i in images
         ]
         outputs: dict[int, RuntimeOutput] = {}
         with torch.inference_mode():
             for batch in _batches(boxes):
                 tapped = self._forward([boxes[i].apply(images[i].pixels) for i in batch])
-                kept = self._suppress(tapped, options)
+                anchors = self._suppress(tapped, options)
                 for row, index in enumerate(batch):
-                    passes = self._passes(tapped, row, kept[row], (options, images[index].seed))
-                    outputs[index] = _output(tapped, row, kept[row], (passes, boxes[index]))
+                    how = options.n_passes, images[index].seed
+                    passes = self._passes(tapped, row, anchors[row], how)
+                    kept = _Kept(row, anchors[row], *passes, boxes[index])
+                    outputs[index] = _output(tapped, kept)
         return [outputs[i] for i in range(len(images))]
 
     def _tap(self, module: nn.Module, name: str) -> None:
@@ -112,8 +142,11 @@ class TorchRuntime:
         scaled = stacked.permute(0, 3, 1, 2).float().div_(255)
         with torch.autocast(self._device.type, torch.bfloat16, enabled=self._options.bf16):
             candidates = self._model(scaled)[0]
-        maps = tuple(self._taps[f"map{level}"] for level in range(len(self._branches)))
-        return _Tapped(candidates.float(), maps, self._taps["trunk"].mean(dim=(2, 3)))
+        box, cls = (
+            tuple(self._taps[f"{branch}{n}"] for n in range(len(self._levels)))
+            for branch in ("box", "cls")
+        )
+        return _Tapped(candidates.float(), box, cls, self._taps["trunk"].mean(dim=(2, 3)))
 
     def _suppress(self, tapped: _Tapped, options: DetectionOptions) -> list[Tensor]:
         """Return the kept anchors of each image, by falling score."""
@@ -130,21 +163,31 @@ class TorchRuntime:
         return [i.view(-1).long() for i in indices]
 
     def _passes(
-        self, tapped: _Tapped, row: int, anchors: Tensor, how: tuple[DetectionOptions, int]
-    ) -> Tensor:
-        """Return the class scores of every pass at the kept anchors, shape (N, C, T)."""
-        options, seed = how
-        shape = (len(anchors), len(self._classes), options.n_passes)
-        scores = torch.empty(shape, device=self._device)
-        masks = draw_masks(self._branches, self._p, options.n_passes, seed)
+        self, tapped: _Tapped, row: int, anchors: Tensor, how: tuple[int, int]
+    ) -> tuple[Tensor, Tensor]:
+        """Return the class scores (N, C, T) and boxes (N, 4, T) of every pass at kept anchors."""
+        n_passes, seed = how
+        scores, boxes = (
+            torch.empty((len(anchors), n, n_passes), device=self._device)
+            for n in (len(self._classes), 4)
+        )
+        masks = draw_masks(self._levels, self._p, n_passes, seed)
         start = 0
-        for branch, level_map, level_masks in zip(self._branches, tapped.maps, masks, strict=True):
-            features = level_map[row].flatten(1)
-            here = (anchors >= start) & (anchors < start + features.shape[1])
-            chosen = features[:, anchors[here] - start].T
-            scores[here] = stochastic_scores(chosen, branch, level_masks.to(self._device))
-            start += features.shape[1]
-        return scores
+        for n, (level, drawn) in enumerate(zip(self._levels, masks, strict=True)):
+            box_map, cls_map = tapped.box_maps[n][row], tapped.cls_maps[n][row]
+            size = box_map.shape[1] * box_map.shape[2]
+            here = (anchors >= start) & (anchors < start + size)
+            chosen = anchors[here] - start
+            points = anchor_points(chosen, box_map.shape[2], level.stride)
+            # Channels lie together in memory, so that only the kept anchors are copied.
+            box_features, cls_features = (
+                m.permute(1, 2, 0).flatten(0, 1)[chosen] for m in (box_map, cls_map)
+            )
+            box_masks, cls_masks = drawn.box.to(self._device), drawn.cls.to(self._device)
+            boxes[here] = stochastic_boxes(box_features, level, box_masks, points)
+            scores[here] = stochastic_scores(cls_features, level.cls, cls_masks)
+            start += size
+        return scores, boxes
 
 
 def load_runtime(folder: Path, options: TorchOptions | None = None) -> TorchRuntime:
@@ -177,10 +220,9 @@ def load_base_runtime(base: str, options: TorchOptions | None = None) -> TorchRu
     return TorchRuntime(model, ("object",), BASE_IMAGE_SIZE, options)
 
 
-def _branch(box: Any, cls: Any) -> HeadBranch:
-    last = cls[-1]
-    weight = last.weight.detach().flatten(1).float()
-    return HeadBranch(weight, last.bias.detach().float(), box[1].conv.out_channels)
+def _branch(convolutions: Any) -> HeadBranch:
+    last = convolutions[-1]
+    return HeadBranch(last.weight.detach().flatten(1).float(), last.bias.detach().float())
 
 
 def _batches(boxes: Sequence[Letterbox]) -> Iterator[list[int]]:
@@ -192,20 +234,19 @@ def _batches(boxes: Sequence[Letterbox]) -> Iterator[list[int]]:
             yield indices[start : start + BATCH]
 
 
-def _output(
-    tapped: _Tapped, row: int, anchors: Tensor, rest: tuple[Tensor, Letterbox]
-) -> RuntimeOutput:
-    passes, letterbox = rest
-    kept = tapped.candidates[row][:, anchors].T
-    centre, half = kept[:, :2], kept[:, 2:4] / 2
+def _output(tapped: _Tapped, kept: _Kept) -> RuntimeOutput:
+    candidates = tapped.candidates[kept.row][:, kept.anchors].T
+    centre, half = candidates[:, :2], candidates[:, 2:4] / 2
     corners = torch.cat([centre - half, centre + half], dim=1)
-    xyxy = letterbox.normalised(corners.cpu().numpy())
+    xyxy = kept.letterbox.normalised(corners.cpu().numpy())
+    pass_xyxy = kept.letterbox.normalised(kept.pass_xyxy.transpose(1, 2).cpu().numpy())
     # Boxes that lie in the padding, or were clipped to a line.
     whole = (xyxy[:, 0] < xyxy[:, 2]) & (xyxy[:, 1] < xyxy[:, 3])
-    probabilities = with_background(passes.cpu().numpy()).astype(np.float32)
+    probabilities = with_background(kept.scores.cpu().numpy()).astype(np.float32)
     return RuntimeOutput(
         xyxy=xyxy[whole],
-        class_scores=kept[:, 4:].cpu().numpy()[whole],
+        pass_xyxy=pass_xyxy.transpose(0, 2, 1)[whole],
+        class_scores=candidates[:, 4:].cpu().numpy()[whole],
         class_probabilities=probabilities[whole],
-        embedding=tapped.pooled[row].cpu().numpy(),
+        embedding=tapped.pooled[kept.row].cpu().numpy(),
     )

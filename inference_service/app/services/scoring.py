@@ -2,7 +2,7 @@
 
 import hashlib
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -14,7 +14,7 @@ from inference_service.app.services.local_models import LocalModels
 from shared.models.data import ImageView, Split
 from shared.models.registry import ScoringCreate, ScoringResult
 from shared.objects.port import ObjectStore
-from shared.predictions import ScoredImage, scored_ids, shard_prefix, write_shard
+from shared.predictions import ScoredImage, read_shard, scored_keys, shard_prefix, write_shard
 from shared.vectors.port import VectorRecord, VectorStore
 
 SHARD_IMAGES = 64
@@ -54,7 +54,8 @@ class Scorer:
     def score(self, project: str, request: ScoringCreate, progress: Progress) -> ScoringResult:
         """Score every image that this version did not score yet.
 
-        Shards are the same images after a restart: what was lost is made again, equal.
+        Shards are the same images after a restart: what was lost is made again, equal. Asked for
+        consistency, images that were scored without it are scored again.
 
         Raises:
             UnknownModel: the project has no such version.
@@ -62,12 +63,17 @@ class Scorer:
         """
         progress(0.0, "listing images")
         version = request.model_version
-        known = scored_ids(self.store, project, version)
+        # The base model's boxes are thrown away.
+        consistency = request.consistency and version is not None
+        known = scored_keys(self.store, project, version, consistency=consistency)
+        stale = scored_keys(self.store, project, version) if consistency else {}
         shards, n_known = self._plan(project, request, known)
         n_total, n_done, started = sum(len(s.images) for s in shards), 0, time.monotonic()
         runtime = self._runtime(project, version) if shards else None
         options = DetectionOptions(n_passes=request.n_passes)
-        for shard, scored in self._scored(runtime, shards, options):
+        for shard, scored in self._scored(runtime, shards, (options, consistency)):
+            held = {stale[i.id] for i in shard.images if i.id in stale}
+            self._take_out(shard, held - {shard.key(project, version)})
             self._keep(project, version, shard, scored)
             n_done += len(scored)
             rate = n_done / (time.monotonic() - started)
@@ -81,7 +87,7 @@ class Scorer:
         )
 
     def _plan(
-        self, project: str, request: ScoringCreate, known: set[str]
+        self, project: str, request: ScoringCreate, known: Container[str]
     ) -> tuple[list[Shard], int]:
         """Cut ALL images of a split into pieces first, so that what is known moves no border."""
         shards: list[Shard] = []
@@ -106,12 +112,16 @@ class Scorer:
         return self.load(self.models.fetch(project, version))
 
     def _scored(
-        self, runtime: DetectorRuntime | None, shards: Sequence[Shard], options: DetectionOptions
+        self,
+        runtime: DetectorRuntime | None,
+        shards: Sequence[Shard],
+        how: tuple[DetectionOptions, bool],
     ) -> Iterator[tuple[Shard, list[ScoredImage]]]:
+        options, consistency = how
         scored: list[ScoredImage] = []
         for shard, pictures in self._decoded(shards):
             assert runtime is not None  # noqa: S101 - there are shards
-            scored += score_pictures(runtime, pictures, options)
+            scored += score_pictures(runtime, pictures, options, consistency=consistency)
             if len(scored) == len(shard.images):
                 yield shard, scored
                 scored = []
@@ -135,6 +145,19 @@ class Scorer:
             Picture(i.id, shard.split, decode_image(self.store.get(i.key), self.max_pixels, i.name))
             for i in images
         ]
+
+    def _take_out(self, shard: Shard, keys: Iterable[str]) -> None:
+        """Take a shard's images out of older shards: none is ever in two.
+
+        A kill right after it leaves them unscored, which the next start finds.
+        """
+        again = {image.id for image in shard.images}
+        for key in keys:
+            rest = [s for s in read_shard(self.store, key) if s.image_id not in again]
+            if rest:
+                write_shard(self.store, key, rest)
+            else:
+                self.store.delete(key)
 
     def _keep(
         self, project: str, version: int | None, shard: Shard, scored: Sequence[ScoredImage]

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+import numpy as np
 import pyarrow.parquet as pq
 
 from inference_service.app.models.schemas import ReindexResult, SimilarImage
@@ -38,7 +39,10 @@ class StoredPredictions:
         """
         for key in self.store.list(shard_prefix(project, version)):
             if image_id in self._ids_of(key):
-                return next(s for s in read_shard(self.store, key) if s.image_id == image_id)
+                # Scored again, an image may have left the shard; another schema's holds none.
+                here = (s for s in read_shard(self.store, key) if s.image_id == image_id)
+                if found := next(here, None):
+                    return found
         msg = f"image {image_id!r} was not scored by model version {version} of {project!r}"
         raise NotScored(msg)
 
@@ -96,7 +100,13 @@ def scored_view(scored: ScoredImage, version: int, min_score: float) -> ImagePre
             class_scores=tuple(scored.class_scores[i].tolist()),
             entropy=float(scored.entropy[i]),
             margin=float(scored.margin[i]),
+            certainty=float(scored.certainty[i]),
             bald=float(scored.bald[i]),
+            variance=float(scored.variance[i]),
+            localisation=float(scored.localisation[i]),
+            inconsistency=None
+            if np.isnan(scored.inconsistency[i])
+            else float(scored.inconsistency[i]),
         )
         for i, class_id in enumerate(scored.class_ids)
         if scored.scores[i] >= min_score

@@ -203,6 +203,15 @@ def test_stored_prediction_and_neighbours_come_from_the_shards(
     assert (body["image_id"], body["model_version"], body["split"]) == (images[2].id, 1, "train")
     assert body["detections"]
     assert all(d["score"] >= 0.5 and d["bald"] >= 0 for d in body["detections"])
+    scored = worker.stored.find(PROJECT, 1, images[2].id)
+    best = body["detections"][0]
+    for name in ("entropy", "margin", "certainty", "bald", "variance", "localisation"):
+        assert best[name] == pytest.approx(float(getattr(scored, name)[0])), name
+    assert {d["inconsistency"] for d in body["detections"]} == {None}
+    again = ScoringCreate(model_version=1, consistency=True)
+    worker.scorer.score(PROJECT, again, lambda fraction, message: None)
+    body = client.get(f"{URL}/predictions/{images[2].id}?min_score=0.5").json()
+    assert all(0 <= d["inconsistency"] <= 1 for d in body["detections"])
     near = client.get(f"{URL}/similar/{images[2].id}?k=3").json()
     assert len(near) == 3
     assert images[2].id not in [n["image_id"] for n in near]

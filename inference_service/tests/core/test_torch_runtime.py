@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import torch
 
+from inference_service.app.core.letterbox import Letterbox
 from inference_service.app.core.runtime import (
     DetectionOptions,
     DetectorRuntime,
@@ -53,13 +54,17 @@ def test_ten_kept_anchor_passes_equal_ten_full_passes_of_baal(
         )
         bayesian = MCDropoutModule(copy.deepcopy(model))
         torch.manual_seed(1234)
-        full = torch.stack([bayesian(batch)[0][0, 4:, kept[0]].T for _ in range(10)], dim=-1)
+        full = torch.stack([bayesian(batch)[0][0, :, kept[0]].T for _ in range(10)], dim=-1)
     output = tiny_runtime.detect([RuntimeInput(pixels, 1234)], DetectionOptions())[0]
-    expected = with_background(full.numpy())
+    expected = with_background(full[:, 4:].numpy())
     rows = _rows_of(output.class_scores, model, batch, kept[0])
     assert len(rows) == len(output.xyxy) > 10
     np.testing.assert_allclose(output.class_probabilities, expected[rows], atol=1e-4)
     assert output.class_probabilities.std(axis=2).max() > 0.05
+    boxes = ops.xywh2xyxy(full[:, :4].transpose(1, 2)).numpy()
+    shares = Letterbox.fit(*width_height, IMAGE_SIZE).normalised(boxes).transpose(0, 2, 1)
+    np.testing.assert_allclose(output.pass_xyxy, shares[rows], atol=1e-4)
+    assert output.pass_xyxy.std(axis=2).max() > 0.01
 
 
 def _rows_of(
@@ -101,6 +106,7 @@ def test_without_dropout_all_passes_are_the_plain_scores() -> None:
     plain = with_background(output.class_scores)
     for i in range(3):
         np.testing.assert_allclose(output.class_probabilities[:, :, i], plain, atol=1e-6)
+        np.testing.assert_allclose(output.pass_xyxy[:, :, i], output.xyxy, atol=1e-5)
 
 
 def test_model_package_loads_as_the_same_detector(

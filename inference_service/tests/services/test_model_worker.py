@@ -32,8 +32,8 @@ class SlowRuntime:
         if images[0].pixels.shape == (1, 1, 3):
             raise ValueError("one pixel")
         none = np.zeros((0, 4), np.float32)
-        probabilities = np.zeros((0, 4, 2), np.float32)
-        return [RuntimeOutput(none, none[:, :3], probabilities, np.zeros(2, np.float32))]
+        passes = np.zeros((0, 4, 2), np.float32)
+        return [RuntimeOutput(none, passes, none[:, :3], passes, np.zeros(2, np.float32))]
 
 
 def test_full_queue_is_busy_and_the_waiting_are_answered_by_one_thread() -> None:

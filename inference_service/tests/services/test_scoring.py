@@ -1,8 +1,10 @@
+import io
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 
 from inference_service.app.core.runtime import (
@@ -12,14 +14,24 @@ from inference_service.app.core.runtime import (
     RuntimeOutput,
 )
 from inference_service.app.services.scoring import SHARD_IMAGES
+from inference_service.app.services.stored import NotScored
 from inference_service.app.wiring import Neighbours, WorkerParts, build_worker
 from inference_service.tests.neighbours import PROJECT, LocalGateway, LocalRegistry
 from shared.models.registry import ScoringCreate
 from shared.objects.wiring import object_store
-from shared.predictions import ScoredImage, read_shards
+from shared.predictions import ScoredImage, read_shards, shard_prefix
 from shared.settings import Settings
 
 N_IMAGES = SHARD_IMAGES + 6
+MEASURES = (
+    "entropy",
+    "margin",
+    "certainty",
+    "bald",
+    "variance",
+    "localisation",
+    "inconsistency",
+)
 
 
 class Killed(Exception):
@@ -68,7 +80,7 @@ def test_killed_scoring_goes_on_where_it_was_with_equal_numbers(
     fresh = build_worker(fresh_settings, Neighbours(copy, registry))
     assert fresh.scorer.score(PROJECT, request, silent).n_scored == n_pool
     for image_id, expected in by_id(fresh_settings, 1).items():
-        for name in ("xyxy", "class_probabilities", "entropy", "margin", "bald", "embedding"):
+        for name in ("xyxy", "class_probabilities", *MEASURES, "embedding"):
             np.testing.assert_array_equal(
                 getattr(resumed[image_id], name), getattr(expected, name), err_msg=name
             )
@@ -125,7 +137,76 @@ def test_every_split_is_scored_and_indexed_once(
         assert 0 < n <= 100
         assert image.class_scores.shape == (n, 3)
         assert image.class_probabilities.shape == (n, 4, 4)
-        assert image.entropy.shape == image.margin.shape == image.bald.shape == (n,)
+        assert {getattr(image, name).shape for name in MEASURES} == {(n,)}
+        assert 0 < image.localisation.max() <= 1
+        assert np.isnan(image.inconsistency).all()
+
+
+def test_asked_for_consistency_images_scored_without_it_are_scored_again(
+    settings: Settings, gateway: LocalGateway, worker: WorkerParts
+) -> None:
+    for i in range(3):
+        gateway.add(i)
+    plain, asked = (ScoringCreate(model_version=1, consistency=c) for c in (False, True))
+    worker.scorer.score(PROJECT, plain, silent)
+    before = by_id(settings, 1)
+    result = worker.scorer.score(PROJECT, asked, silent)
+    assert (result.n_scored, result.n_known) == (3, 0)
+    after = by_id(settings, 1)
+    for image_id, image in after.items():
+        assert ((image.inconsistency >= 0) & (image.inconsistency <= 1)).all()
+        assert image.inconsistency.std() > 0
+        np.testing.assert_array_equal(image.bald, before[image_id].bald)
+    for request in (asked, plain):
+        again = worker.scorer.score(PROJECT, request, silent)
+        assert (again.n_scored, again.n_known) == (0, 3)
+
+
+def test_image_scored_again_among_others_stays_in_one_shard_and_is_found(
+    settings: Settings, gateway: LocalGateway, worker: WorkerParts
+) -> None:
+    images = [gateway.add(i) for i in range(5)]
+    worker.scorer.score(PROJECT, ScoringCreate(model_version=1), silent)
+    assert np.isnan(worker.stored.find(PROJECT, 1, images[4].id).inconsistency).all()
+    gateway.add(0, labelled=True)
+    gateway.add(5)
+    request = ScoringCreate(model_version=1, consistency=True, unlabelled_only=True)
+    assert worker.scorer.score(PROJECT, request, silent).n_scored == 5
+    found = by_id(settings, 1)
+    assert sorted(found) == sorted(gateway.images)
+    known = {i: not np.isnan(image.inconsistency).any() for i, image in found.items()}
+    assert known == {i: i != images[0].id for i in gateway.images}
+    assert not np.isnan(worker.stored.find(PROJECT, 1, images[4].id).inconsistency).any()
+
+
+def test_base_model_is_not_asked_for_consistency(
+    settings: Settings, gateway: LocalGateway, worker: WorkerParts
+) -> None:
+    gateway.add(1)
+    watched = WatchedRuntime(worker.scorer.load_base())
+    scorer = replace(worker.scorer, load_base=lambda: watched)
+    scorer.score(PROJECT, ScoringCreate(consistency=True), silent)
+    assert watched.given == [1]
+    assert scorer.score(PROJECT, ScoringCreate(consistency=True), silent).n_known == 1
+
+
+def test_shard_of_an_older_schema_is_written_again_under_its_key(
+    settings: Settings, gateway: LocalGateway, worker: WorkerParts
+) -> None:
+    image = gateway.add(1)
+    request = ScoringCreate(model_version=1)
+    worker.scorer.score(PROJECT, request, silent)
+    store = object_store(settings)
+    (key,) = store.list(shard_prefix(PROJECT, 1))
+    table = pq.read_table(io.BytesIO(store.get(key))).drop_columns(["localisation"])
+    buffer = io.BytesIO()
+    pq.write_table(table, buffer)
+    store.put(key, buffer.getvalue())
+    with pytest.raises(NotScored):
+        worker.stored.find(PROJECT, 1, image.id)
+    assert worker.scorer.score(PROJECT, request, silent).n_scored == 1
+    assert list(store.list(shard_prefix(PROJECT, 1))) == [key]
+    assert worker.stored.find(PROJECT, 1, image.id).localisation.max() > 0
 
 
 def test_base_model_gives_embeddings_and_no_boxes(
