@@ -8,13 +8,13 @@ STAMP := $(VENV)/.fovea-setup
 DEV_STAMP := $(VENV)/.fovea-setup-dev
 REQUIREMENTS := $(wildcard */requirements.txt) $(wildcard monitoring/*/requirements.txt)
 PINS := -c constraints.txt --override overrides.txt
-UV := $(BIN)/uv pip install --python $(BIN)/python
+UV := $(BIN)/uv pip install --compile-bytecode --python $(BIN)/python
 PYTHON_FOUND := $(shell command -v $(PYTHON) || command -v python3)
 
-.PHONY: help setup demo test test-kill check local up down train calibrate doctor constraints clean
+.PHONY: help setup demo test test-kill check local up down train calibrate doctor bench-selection constraints clean
 
 help: ## Show what there is
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
 
 setup: $(STAMP) ## Make the virtual environment (once)
 
@@ -29,9 +29,9 @@ $(DEV_STAMP): $(STAMP) requirements-dev.txt
 	@$(UV) -r requirements-dev.txt $(PINS)
 	@touch $@
 
+# What is set on make's command line is in the environment of what it runs.
 demo: $(STAMP) ## Run the whole loop on made-up (or your own: DATA=folder) images
-	@DATA='$(DATA)' ROUNDS='$(ROUNDS)' BUDGET='$(BUDGET)' EPOCHS='$(EPOCHS)' \
-	  STRATEGY='$(STRATEGY)' SEED='$(SEED)' $(BIN)/python -m shared.demo.run
+	@$(BIN)/python -m shared.demo.run
 
 test: $(DEV_STAMP) ## Run the tests
 	@bash scripts/system-packages.sh $(BIN)
@@ -65,6 +65,9 @@ calibrate: $(STAMP) ## Calibrate the newest model: PROJECT= MODEL=
 
 doctor: $(STAMP) ## Say what is wrong and how to mend it
 	@$(BIN)/fovea doctor
+
+bench-selection: $(STAMP) ## Time k-center on 1,000,000 embeddings against full sweeps: ARGS=
+	@$(BIN)/python -m labeling_service.scripts.bench_selection $(ARGS)
 
 constraints: ## Resolve the pins again
 	@$(BIN)/uv pip compile --universal --python-version 3.11 --no-emit-index-url --no-annotate \

@@ -8,7 +8,8 @@ import pandas as pd
 
 from shared.models.data import SPLITS, DatasetVersionView, ProjectView
 from shared.models.jobs import FINAL_STATES, JobView
-from shared.models.rounds import RoundState, RoundView, Strategy
+from shared.models.rounds import RoundState, RoundView
+from shared.models.strategies import Strategy, describe
 
 StepStatus = Literal["done", "now", "later", "failed"]
 
@@ -161,7 +162,9 @@ def selection_reasons(rounds: Iterable[RoundView]) -> dict[str, str]:
 def strategy_name(strategy: Strategy) -> str:
     """Return a strategy as people read it: `bald, max over boxes`."""
     aggregation: str | None = getattr(strategy, "aggregation", None)
-    return strategy.strategy + (f", {aggregation} over boxes" if aggregation else "")
+    if aggregation not in {"max", "mean", "sum"}:
+        return describe(strategy)
+    return f"{strategy.strategy}, {aggregation} over boxes"
 
 
 def duration(seconds: float | None) -> str:

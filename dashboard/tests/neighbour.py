@@ -190,7 +190,15 @@ def _add_media(app: FastAPI, world: World) -> None:
             model_version=2,
             split="train",
             detections=tuple(
-                ScoredBox(**box.model_dump(), entropy=0.5, margin=0.3, bald=0.1)
+                ScoredBox(
+                    **box.model_dump(),
+                    entropy=0.5,
+                    margin=0.3,
+                    certainty=0.6,
+                    bald=0.1,
+                    variance=0.02,
+                    localisation=0.1,
+                )
                 for box in detections()
             ),
             brightness=0.5,

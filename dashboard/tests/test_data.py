@@ -12,10 +12,12 @@ from dashboard.data import (
     selection_reasons,
     split_table,
     stages,
+    strategy_name,
 )
 from dashboard.tests.world import START, image, job, project, reason_of, round_view
 from shared.models.data import DatasetVersionView
 from shared.models.rounds import RoundCreate, StepView
+from shared.models.strategies import parse_strategy
 
 
 def version(number: int, n_images: int, n_boxes: int) -> DatasetVersionView:
@@ -152,3 +154,17 @@ def test_the_newest_round_says_why_an_image_was_chosen() -> None:
 )
 def test_durations_are_read_easily(seconds: float | None, words: str) -> None:
     assert duration(seconds) == words
+
+
+@pytest.mark.parametrize(
+    ("line", "name"),
+    [
+        ("random", "random"),
+        ("bald", "bald, max over boxes"),
+        ("entropy:sum", "entropy, sum over boxes"),
+        ("bald:top3", "bald:top3"),
+        ("0.8 entropy:sum + 0.2 random", "0.8 entropy:sum + 0.2 random"),
+    ],
+)
+def test_a_strategy_is_named_as_people_read_it(line: str, name: str) -> None:
+    assert strategy_name(parse_strategy(line)) == name

@@ -18,7 +18,8 @@ from dashboard.tests.world import (
     project,
     round_view,
 )
-from shared.models.rounds import KMeansStrategy
+from dashboard.views.round_form import AGGREGATIONS, MEANINGS, strategy_text
+from shared.models.strategies import STRATEGY_NAMES, KMeansStrategy, describe, parse_strategy
 
 PAGES = ["loop", "curve", "images", "try_it", "drift", "annotate"]
 
@@ -92,13 +93,34 @@ def test_a_failed_round_says_why(open_page: OpenPage) -> None:
 def test_the_first_round_is_started_from_the_form(open_page: OpenPage) -> None:
     world = fresh_world()
     at = open_page("loop", world)
-    next(n for n in at.number_input if n.label == "Images to label").set_value(25)
+    next(n for n in at.number_input if n.label == "How many").set_value(25)
     next(n for n in at.number_input if n.label == "Epochs").set_value(7)
     button(at, "Start the round").click().run()
     assert not at.exception
     request = world.rounds[0].request
     assert request.strategy == KMeansStrategy()
-    assert (request.budget, request.training.epochs) == (25, 7)
+    assert (request.budget, request.budget_unit, request.training.epochs) == (25, "images", 7)
+
+
+def test_a_mix_is_started_as_it_is_written_and_a_misspelt_one_is_explained(
+    open_page: OpenPage,
+) -> None:
+    world = fresh_world()
+    at = open_page("loop", world)
+    for line in ("0.8 kmeans + 0.2 rnadom", "0.8 kmeans + 0.2 random"):
+        written = next(t for t in at.text_input if t.label == "Or written on one line")
+        written.set_value(line)
+        button(at, "Start the round").click().run()
+        if not world.rounds:
+            assert "unknown strategy: 'rnadom'" in said(at)
+    assert [r.request.strategy for r in world.rounds] == [parse_strategy(line)]
+
+
+def test_the_form_offers_every_strategy_by_a_name_that_can_be_read() -> None:
+    assert set(MEANINGS) == set(STRATEGY_NAMES)
+    for name in MEANINGS:
+        for aggregation in AGGREGATIONS:
+            assert describe(parse_strategy(strategy_text(name, aggregation))).startswith(name)
 
 
 def test_a_round_is_cancelled_by_its_button(open_page: OpenPage) -> None:

@@ -25,7 +25,6 @@ from shared.models.registry import (
 )
 from shared.models.rounds import (
     AnswerCreate,
-    KMeansStrategy,
     RoundCreate,
     RoundState,
     RoundView,
@@ -33,8 +32,8 @@ from shared.models.rounds import (
     StepView,
     TaskView,
     TrainingParams,
-    UncertaintyStrategy,
 )
+from shared.models.strategies import KMeansStrategy, UncertaintyStrategy
 
 NAME = "scenes"
 CLASSES = ("two", "seven", "four", "nine")

@@ -88,7 +88,7 @@ def _round(desk: Desk, view: RoundView) -> None:
     st.subheader(f"Round {view.index}")
     purpose = "" if request.purpose == "train" else f" · labels for {request.purpose}"
     st.caption(
-        f"{strategy_name(request.strategy)} · budget {request.budget} images · "
+        f"{strategy_name(request.strategy)} · budget {request.budget} {request.budget_unit} · "
         f"{request.training.epochs} epochs{purpose} · begun {view.created_at:%d %b %Y %H:%M} UTC"
     )
     st.html(step_bar(stages(view)))

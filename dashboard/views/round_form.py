@@ -1,37 +1,37 @@
 """The form that starts a round."""
 
-from typing import Literal, get_args
+from typing import get_args
 
 import streamlit as st
 
 from dashboard.session import Desk, attempt
-from shared.models.rounds import (
-    Aggregation,
-    CoreSetStrategy,
-    KMeansStrategy,
-    Purpose,
-    RandomStrategy,
-    RoundCreate,
-    Strategy,
-    TrainingParams,
-    UncertaintyStrategy,
-)
+from shared.models.rounds import BudgetUnit, Purpose, RoundCreate, TrainingParams
+from shared.models.strategies import COLD_START, Measure, parse_strategy
 
-StrategyName = Literal["random", "entropy", "margin", "bald", "coreset", "kmeans"]
-MEANINGS: dict[StrategyName, str] = {
-    "bald": "BALD: where the model disagrees with itself",
+MEANINGS = {
+    "class_weighted_entropy": "Class-weighted entropy: unsure boxes, of rare classes the more",
+    "class_weighted_diverse": "The same, then spread: fewer boxes to draw",
     "entropy": "Entropy: where it is least sure",
+    "bald": "BALD: where the model disagrees with itself",
     "margin": "Margin: where two classes are close",
+    "certainty": "Certainty: where no class is likely",
+    "variance": "Variance: where its probabilities change",
+    "localisation": "Localisation: where its boxes move",
+    "inconsistency": "Inconsistency: where a flipped or smaller view disagrees (slow)",
+    "error_based": "Expected errors: wrong in class or place",
+    "badge": "BADGE: large and differing gradients",
+    "class_balanced": "Class-balanced: what evens out the labels",
     "coreset": "Core-set: what looks unlike the labelled ones",
     "kmeans": "k-means: a spread over all images",
+    "typiclust": "TypiClust: typical images of regions without labels",
     "random": "Random: the baseline",
 }
-NEED_A_MODEL: frozenset[StrategyName] = frozenset({"bald", "entropy", "margin"})
+AGGREGATIONS = ("max", "mean", "sum", "top3", "class_weighted")
 
 
 def round_form(desk: Desk, *, cold: bool) -> None:
     """Show the form; `cold` is before any model, when no strategy that asks a model can be used."""
-    names = [name for name in MEANINGS if not (cold and name in NEED_A_MODEL)]
+    names = [name for name in MEANINGS if not cold or name in COLD_START]
     if cold:
         names.sort(key=lambda name: name != "kmeans")
     with st.form("start-round"):
@@ -39,14 +39,22 @@ def round_form(desk: Desk, *, cold: bool) -> None:
         name = top[0].selectbox("Which images", names, format_func=lambda n: MEANINGS[n])
         aggregation = top[1].selectbox(
             "From boxes to image",
-            get_args(Aggregation),
+            AGGREGATIONS,
             disabled=cold,
-            help="For BALD, entropy and margin.",
+            help="For the measures of single boxes: entropy to inconsistency.",
         )
-        row = st.columns(3)
-        budget = row[0].number_input("Images to label", 1, 100_000, 40)
-        epochs = row[1].number_input("Epochs", 1, 1000, TrainingParams().epochs)
-        purpose = row[2].selectbox(
+        written = st.text_input(
+            "Or written on one line",
+            placeholder="0.8 entropy:sum + 0.2 random",
+            help="Any strategy with its options, or a mix; stands in for the two above.",
+        )
+        row = st.columns(4)
+        budget = row[0].number_input("How many", 1, 100_000, 40)
+        unit = row[1].selectbox(
+            "Of", get_args(BudgetUnit), help="Boxes are those that the model expects."
+        )
+        epochs = row[2].number_input("Epochs", 1, 1000, TrainingParams().epochs)
+        purpose = row[3].selectbox(
             "Labels are for",
             get_args(Purpose),
             help="Rounds for val, gate and test choose at random and train nothing.",
@@ -56,25 +64,23 @@ def round_form(desk: Desk, *, cold: bool) -> None:
             "Start the round", type="primary", icon=":material/play_arrow:"
         ):
             return
-    request = RoundCreate(
-        strategy=strategy_of(name, aggregation) if purpose == "train" else RandomStrategy(),
-        budget=int(budget),
-        purpose=purpose,
-        training=TrainingParams(epochs=int(epochs)),
-        auto_promote=promote,
-    )
-    if attempt(lambda: desk.client.create_round(desk.name, request), "The round has begun"):
+    text = written.strip() or strategy_text(name, aggregation)
+
+    def create() -> None:
+        request = RoundCreate(
+            strategy=parse_strategy(text if purpose == "train" else "random"),
+            budget=int(budget),
+            budget_unit=unit,
+            purpose=purpose,
+            training=TrainingParams(epochs=int(epochs)),
+            auto_promote=promote,
+        )
+        desk.client.create_round(desk.name, request)
+
+    if attempt(create, "The round has begun"):
         st.rerun()
 
 
-def strategy_of(name: StrategyName, aggregation: Aggregation) -> Strategy:
-    """Return the strategy that the form's choices mean."""
-    match name:
-        case "random":
-            return RandomStrategy()
-        case "coreset":
-            return CoreSetStrategy()
-        case "kmeans":
-            return KMeansStrategy()
-        case _:
-            return UncertaintyStrategy(strategy=name, aggregation=aggregation)
+def strategy_text(name: str, aggregation: str) -> str:
+    """Return the strategy that the form's choices mean, on one line."""
+    return f"{name}:{aggregation}" if name in get_args(Measure) else name

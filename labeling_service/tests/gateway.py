@@ -11,13 +11,14 @@ from fastapi import APIRouter, FastAPI
 
 from labeling_service.tests.support import FakeGateway
 from shared.models.data import (
+    DatasetManifest,
     DatasetVersionCreate,
     DatasetVersionView,
     ImagePage,
     ProjectView,
     Split,
 )
-from shared.models.registry import AliasView
+from shared.models.registry import AliasView, ModelView
 from shared.service import create_service
 from shared.settings import Settings
 from shared.tests.ports import free_ports
@@ -55,6 +56,10 @@ def _app(gateway: FakeGateway) -> FastAPI:
     def get_aliases(project: str) -> AliasView:
         return gateway.aliases(project)
 
+    @router.get("/models/{version}")
+    def get_model(project: str, version: int) -> ModelView:
+        return gateway.model(project, version)
+
     @router.get("/images")
     def get_images(
         project: str, split: Split | None = None, labelled: bool | None = None
@@ -65,6 +70,10 @@ def _app(gateway: FakeGateway) -> FastAPI:
     @router.get("/dataset-versions/{version}")
     def get_version(project: str, version: int) -> DatasetVersionView:
         return gateway.dataset_version(project, version)
+
+    @router.get("/dataset-versions/{version}/manifest")
+    def get_manifest(project: str, version: int) -> DatasetManifest:
+        return gateway.manifest(project, version)
 
     @router.post("/dataset-versions")
     def post_version(project: str, version: DatasetVersionCreate) -> DatasetVersionView:

@@ -18,16 +18,18 @@ from shared.errors import NotFound
 from shared.jobs.bell import Bell, make_celery
 from shared.jobs.store import JobStore
 from shared.models.data import (
+    DatasetManifest,
     DatasetVersionCreate,
     DatasetVersionView,
     ImageView,
+    ManifestItem,
     ProjectView,
     Split,
     SplitFractions,
 )
 from shared.models.geometry import Annotation
 from shared.models.jobs import JobView
-from shared.models.registry import AliasView
+from shared.models.registry import AliasView, ModelView
 from shared.models.rounds import AnswerCreate, LeaseCreate, RoundCreate, RoundView, TaskView
 from shared.predictions import ScoredImage
 from shared.settings import Settings
@@ -101,6 +103,9 @@ class FakeGateway:
 
     pool: list[ImageView] = field(default_factory=lambda: [image_view(n) for n in range(10)])
     production: int | None = None
+    models: tuple[int, ...] = ()
+    metrics: dict[str, float] = field(default_factory=dict)
+    labels: dict[Split, tuple[Annotation, ...]] = field(default_factory=dict)
     classes: tuple[str, ...] = ("three", "nine")
     latest_version: int | None = 1
     n_labelled: dict[Split, int] = field(default_factory=lambda: {"val": 2, "gate": 3, "test": 4})
@@ -125,6 +130,24 @@ class FakeGateway:
     def aliases(self, project: str) -> AliasView:
         return AliasView(project=project, production=self.production, previous=None)
 
+    def model(self, project: str, version: int) -> ModelView:
+        if version not in (*self.models, self.production):
+            msg = f"unknown model version: {version} of project {project!r}"
+            raise NotFound(msg)
+        return ModelView(
+            project=project,
+            version=version,
+            aliases=(),
+            dataset_version=1,
+            round_id=None,
+            classes=self.classes,
+            metrics=self.metrics,
+            weights_sha256="0" * 64,
+            run_id="run",
+            run_url="",
+            created_at=NOW,
+        )
+
     def iter_images(
         self, project: str, *, split: Split | None = None, labelled: bool | None = None
     ) -> Iterator[ImageView]:
@@ -145,6 +168,21 @@ class FakeGateway:
             n_boxes={},
             created_at=NOW,
         )
+
+    def manifest(self, project: str, version: int) -> DatasetManifest:
+        items = tuple(
+            ManifestItem(
+                image_id=image_id(1000 + n),
+                name=f"{n}.png",
+                key=f"k/{n}",
+                width=64,
+                height=48,
+                split=split,
+                annotations=annotations,
+            )
+            for n, (split, annotations) in enumerate(self.labels.items())
+        )
+        return DatasetManifest(project=project, classes=self.classes, items=items)
 
     def create_dataset_version(
         self, project: str, version: DatasetVersionCreate
@@ -243,22 +281,29 @@ def scored_image(
     embedding: tuple[float, ...] = (0.0, 0.0),
     split: Split = "train",
 ) -> ScoredImage:
-    """Return a scored image; each box has `score` and optionally entropy, margin, bald."""
+    """Return a scored image; each box has `score` and optionally measures."""
     boxes = boxes or []
 
     def column(name: str) -> Any:
         return np.array([b.get(name, 0.0) for b in boxes], dtype=np.float32)
 
     scores = column("score")
+    class_scores = np.stack([scores / 4, scores], axis=1)
+    with_background = np.concatenate([class_scores, 1 - scores[:, None]], axis=1)
+    probabilities = with_background / with_background.sum(axis=1, keepdims=True)
     return ScoredImage(
         image_id=image_id(n),
         split=split,
         xyxy=np.tile(np.array([0.1, 0.2, 0.3, 0.4], np.float32), (len(boxes), 1)),
-        class_scores=np.stack([scores / 4, scores], axis=1).astype(np.float32),
-        class_probabilities=np.zeros((len(boxes), 3, 2), np.float16),
+        class_scores=class_scores.astype(np.float32),
+        class_probabilities=np.repeat(probabilities[:, :, None], 2, axis=2).astype(np.float16),
         entropy=column("entropy"),
         margin=column("margin"),
+        certainty=column("certainty"),
         bald=column("bald"),
+        variance=column("variance"),
+        localisation=column("localisation"),
+        inconsistency=column("inconsistency"),
         embedding=np.array(embedding, np.float32),
         brightness=0.5,
         contrast=0.1,

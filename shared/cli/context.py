@@ -9,16 +9,17 @@ from pathlib import Path
 import typer
 from pydantic import ValidationError
 from rich.console import Console
-from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.text import Text
 
 from shared.client import GatewayClient
 from shared.errors import AppError, BadRequest
 from shared.models.jobs import JobView
 from shared.settings import Settings, load_settings
 
-console = Console()
-errors = Console(stderr=True)
+# Names and messages of others are printed as they are: no `[b]` or `:cat:` in them means anything.
+console = Console(markup=False, emoji=False)
+errors = Console(stderr=True, markup=False, emoji=False)
 
 
 @contextmanager
@@ -29,12 +30,12 @@ def told_errors() -> Iterator[None]:
     except KeyboardInterrupt as exc:
         raise typer.Exit(130) from exc
     except (AppError, OSError) as exc:
-        errors.print(f"[red]error:[/] {escape(str(exc))}", highlight=False, soft_wrap=True)
+        errors.print(Text("error:", "red"), str(exc), highlight=False, soft_wrap=True)
         raise typer.Exit(1) from exc
     except ValidationError as exc:
         for problem in exc.errors():
             place = ".".join(str(part) for part in problem["loc"])
-            errors.print(f"[red]error:[/] {escape(place)}: {escape(problem['msg'])}")
+            errors.print(Text("error:", "red"), f"{place}: {problem['msg']}")
         raise typer.Exit(1) from exc
 
 
@@ -90,11 +91,11 @@ def pick_project(client: GatewayClient, name: str | None) -> str:
 def follow(client: GatewayClient, job: JobView, label: str) -> JobView:
     """Show a job's progress until it ends, and return it."""
     with Progress(
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         TextColumn("{task.percentage:>3.0f}%"),
         TimeElapsedColumn(),
-        TextColumn("{task.fields[message]}"),
+        TextColumn("{task.fields[message]}", markup=False),
         console=console,
         disable=not sys.stdout.isatty(),
     ) as progress:

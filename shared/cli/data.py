@@ -1,7 +1,6 @@
 """`fovea project`, `ingest`, `export`: what data_service owns."""
 
 import tempfile
-import zipfile
 from collections import Counter
 from pathlib import Path
 from typing import Annotated, Literal, cast
@@ -17,15 +16,18 @@ from shared.cli.context import (
     settings_or_refuse,
     told_errors,
 )
+from shared.cli.packing import Folder, is_utf8, pack, printable, read_folder
 from shared.client import GatewayClient
 from shared.errors import BadRequest, TooLarge
 from shared.models.data import (
     Format,
     IngestionCreate,
     IngestionReport,
+    ProjectCopy,
     ProjectCreate,
     Split,
     SplitFractions,
+    Upload,
 )
 
 Project = Annotated[str | None, typer.Option("--project", "-p", help="Unset: the only one.")]
@@ -52,6 +54,26 @@ def create(
         splits = SplitFractions(val=held_out, gate=held_out, test=held_out)
         request = ProjectCreate(name=name, classes=names, splits=splits, seed=seed)
         console.print(f"created {connect().create_project(request).name}")
+
+
+@project_app.command("copy")
+def copy(
+    source: str,
+    name: str,
+    version: Annotated[
+        int | None, typer.Option(help="Whose labels it starts with. Unset: the oldest.")
+    ] = None,
+    hide_labels: Annotated[
+        bool, typer.Option(help="Keep train labels hidden, for a simulated annotator.")
+    ] = False,
+) -> None:
+    """Copy a project's images and splits, to start again from the labels of one version."""
+    with told_errors():
+        request = ProjectCopy(name=name, dataset_version=version, hide_labels=hide_labels)
+        made = connect().copy_project(source, request)
+        console.print(
+            f"created {made.name}: {made.n_images} images, {made.n_labelled} labelled to train on"
+        )
 
 
 @project_app.command("list")
@@ -101,21 +123,26 @@ def ingest_path(
 ) -> IngestionReport:
     """Upload a folder (zipped on the way), a zip or an image, ingest it, return the report.
 
+    Links in a folder and files that cannot be read are left out; the report names them too.
+
     Raises:
-        BadRequest: there is nothing at `path`.
+        BadRequest: there is nothing at `path`, or it is a file whose name is not UTF-8.
         TooLarge: it is over the limit for one upload.
     """
     if not path.exists():
-        msg = f"no such file or folder: {path}"
+        msg = f"no such file or folder: {printable(str(path))}"
         raise BadRequest(msg)
-    _check_size(path)
-    with tempfile.TemporaryDirectory(prefix="fovea-upload-") as folder:
-        archive = _zipped(path, Path(folder)) if path.is_dir() else path
-        with archive.open("rb") as file:
-            upload = client.upload(project, file, name=None if path.is_dir() else path.name)
+    folder = read_folder(path) if path.is_dir() else None
+    upload = (
+        _upload_file(client, project, path)
+        if folder is None
+        else _upload_folder(client, project, folder)
+    )
     request = options.model_copy(update={"upload_id": upload.upload_id})
     job = follow(client, client.ingest(project, request), "ingest")
-    return IngestionReport.model_validate(job.result)
+    report = IngestionReport.model_validate(job.result)
+    left_out = () if folder is None else tuple(folder.rejected)
+    return report.model_copy(update={"rejected": (*left_out, *report.rejected)})
 
 
 def print_report(report: IngestionReport) -> None:
@@ -130,7 +157,6 @@ def print_report(report: IngestionReport) -> None:
         console.print(
             f"  not taken: {rejection.name}: {rejection.reason}: {rejection.detail}",
             highlight=False,
-            markup=False,
         )
     if len(report.rejected) > 20:
         reasons = Counter(rejection.reason for rejection in report.rejected)
@@ -140,7 +166,6 @@ def print_report(report: IngestionReport) -> None:
             f"  near-duplicates cross splits: {pair.first} ({pair.splits[0]}) and "
             f"{pair.second} ({pair.splits[1]})",
             highlight=False,
-            markup=False,
         )
 
 
@@ -162,21 +187,31 @@ def export(
         console.print(f"wrote {target} ({target.stat().st_size} bytes, version {number})")
 
 
-def _check_size(path: Path) -> None:
-    files = path.rglob("*") if path.is_dir() else [path]
-    n_mb = sum(file.stat().st_size for file in files if file.is_file()) / 2**20
+def _upload_folder(client: GatewayClient, project: str, folder: Folder) -> Upload:
+    _check_size(folder.root, sum(folder.sizes.values()))
+    with tempfile.TemporaryDirectory(prefix="fovea-upload-") as temporary:
+        archive = Path(temporary) / "upload.zip"
+        pack(folder, archive)
+        with archive.open("rb") as file:
+            return client.upload(project, file)
+
+
+def _upload_file(client: GatewayClient, project: str, path: Path) -> Upload:
+    if not is_utf8(path.name):
+        msg = f"the name is not UTF-8: {printable(path.name)!r}"
+        raise BadRequest(msg)
+    _check_size(path, path.stat().st_size)
+    with path.open("rb") as file:
+        return client.upload(project, file, name=path.name)
+
+
+def _check_size(path: Path, n_bytes: int) -> None:
+    n_mb = n_bytes / 2**20
     limit_mb = settings_or_refuse().max_upload_mb
     if n_mb > limit_mb:
         msg = (
-            f"{path} has {n_mb:.0f} MiB, over the limit of {limit_mb} MiB for one upload: raise "
-            "FOVEA_MAX_UPLOAD_MB for the stack and this command, or ingest it folder by folder"
+            f"{printable(str(path))} has {n_mb:.0f} MiB, over the limit of {limit_mb} MiB for one "
+            "upload: raise FOVEA_MAX_UPLOAD_MB for the stack and this command, or ingest it folder "
+            "by folder"
         )
         raise TooLarge(msg)
-
-
-def _zipped(folder: Path, target: Path) -> Path:
-    archive = target / "upload.zip"
-    with zipfile.ZipFile(archive, "w", strict_timestamps=False) as file:
-        for path in sorted(p for p in folder.rglob("*") if p.is_file()):
-            file.write(path, path.relative_to(folder))
-    return archive

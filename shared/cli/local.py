@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 from rich.table import Table
+from rich.text import Text
 
 from shared.cli.context import console, settings_or_refuse, told_errors
 from shared.local.doctor import diagnose
@@ -71,8 +72,8 @@ def doctor() -> None:
         findings = diagnose(settings_or_refuse())
     table = Table("part", "state", "what to do", title="fovea doctor")
     for finding in findings:
-        mark = "[green]ok[/]" if finding.ok else "[red]wrong[/]"
-        table.add_row(finding.part, f"{mark} {finding.detail}", finding.remedy)
+        mark = ("ok", "green") if finding.ok else ("wrong", "red")
+        table.add_row(finding.part, Text.assemble(mark, f" {finding.detail}"), finding.remedy)
     console.print(table)
     if not all(finding.ok for finding in findings):
         raise typer.Exit(1)
@@ -89,11 +90,13 @@ def health_table(health: Iterable[Health]) -> Table:
     """Return a table of addresses and health."""
     table = Table("process", "state", "address", "pid")
     for part in health:
-        state = "[green]ready[/]" if part.ready else f"[red]{part.state}[/] {part.detail}"
+        state = Text("ready", "green")
+        if not part.ready:
+            state = Text.assemble((part.state, "red"), f" {part.detail}")
         table.add_row(part.name, state, part.url, str(part.pid))
     return table
 
 
 def _follow(stack: EmbeddedStack) -> None:
     for line in stack.follow_logs():
-        console.print(line, markup=False, highlight=False)
+        console.print(line, highlight=False)

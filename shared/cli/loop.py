@@ -4,7 +4,6 @@ import time
 from typing import Annotated
 
 import typer
-from pydantic import TypeAdapter
 from rich.table import Table
 
 from shared.cli.context import connect, console, follow, pick_project, told_errors
@@ -12,11 +11,16 @@ from shared.cli.data import Project
 from shared.cli.oracle import answer_tasks
 from shared.client import GatewayClient
 from shared.errors import BadRequest, Conflict
-from shared.models.rounds import RoundCreate, RoundView, Strategy, TrainingParams
+from shared.models.rounds import RoundCreate, RoundView, TrainingParams
+from shared.models.strategies import STRATEGY_NAMES, describe, parse_strategy
 
 round_app = typer.Typer(no_args_is_help=True, help="Start and watch rounds.")
 jobs_app = typer.Typer(no_args_is_help=True, help="Look at jobs, follow one, cancel one.")
 UNFINISHED = frozenset({"scoring", "selecting", "labelling", "training", "calibrating", "gating"})
+STRATEGIES = (
+    f"{', '.join(STRATEGY_NAMES)} or custom:NAME; with options as in `entropy:sum`, `bald:top3`, "
+    "`class_weighted_entropy:both`; or a mix as in `0.8 entropy + 0.2 random`"
+)
 
 
 def register(app: typer.Typer) -> None:
@@ -29,11 +33,9 @@ def register(app: typer.Typer) -> None:
 @round_app.command("start")
 def start(
     project: Project = None,
-    strategy: Annotated[
-        str, typer.Option(help="random, kmeans, coreset, entropy, margin, bald")
-    ] = "random",
-    aggregation: Annotated[str, typer.Option(help="max, mean or sum over boxes")] = "max",
+    strategy: Annotated[str, typer.Option(help=STRATEGIES)] = "random",
     budget: int = 40,
+    budget_unit: Annotated[str, typer.Option(help="images or boxes")] = "images",
     epochs: int = 40,
     image_size: int = 320,
     seed: int = 0,
@@ -45,8 +47,9 @@ def start(
         name = pick_project(client, project)
         request = RoundCreate.model_validate(
             {
-                "strategy": parse_strategy(strategy, aggregation).model_dump(),
+                "strategy": parse_strategy(strategy),
                 "budget": budget,
+                "budget_unit": budget_unit,
                 "purpose": purpose,
                 "seed": seed,
                 "training": TrainingParams(epochs=epochs, image_size=image_size, seed=seed),
@@ -147,18 +150,6 @@ def cancel_job(job_id: str) -> None:
         console.print(f"{job_id}: {connect().cancel_job(job_id).state}, asked to stop")
 
 
-def parse_strategy(name: str, aggregation: str = "max") -> Strategy:
-    """Return the strategy of this name.
-
-    Raises:
-        ValidationError: there is none.
-    """
-    uncertain = name in {"entropy", "margin", "bald"}
-    given = {"strategy": name, **({"aggregation": aggregation} if uncertain else {})}
-    adapter: TypeAdapter[Strategy] = TypeAdapter(Strategy)
-    return adapter.validate_python(given)
-
-
 def wait_round(
     client: GatewayClient,
     project: str,
@@ -184,7 +175,7 @@ def _row(found: RoundView) -> tuple[str, ...]:
     return (
         str(found.index),
         found.state,
-        found.request.strategy.strategy,
+        describe(found.request.strategy),
         f"{found.n_done}/{found.n_tasks}",
         f"v{found.model_version}" if found.model_version else "-",
         {True: "yes", False: "no", None: "-"}[found.promoted],

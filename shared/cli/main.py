@@ -2,14 +2,14 @@
 
 import typer
 
-from shared.cli import data, local, loop, models
+from shared.cli import data, local, loop, models, simulate
 
 app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     help="Active learning for object detection: find the images worth labelling.",
 )
-for module in (local, data, loop, models):
+for module in (local, data, loop, models, simulate):
     module.register(app)
 
 

@@ -145,7 +145,7 @@ def predict(
                 raise BadRequest(msg)
             seen = client.predict(name, path.read_bytes(), name=path.name, batch=batch)
             took = f"model v{seen.model_version}, {seen.seconds * 1e3:.0f} ms"
-            console.print(f"{path.name} ({took})", markup=False)
+            console.print(f"{path.name} ({took})")
             for box in seen.detections:
                 corners = ", ".join(f"{v:.3f}" for v in box.xyxy)
                 console.print(f"  {classes[box.class_id]} {box.score:.2f} at {corners}")

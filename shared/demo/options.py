@@ -19,8 +19,7 @@ class DemoOptions(Frozen):
     rounds: int = Field(default=4, ge=1, le=50)
     budget: int = Field(default=40, ge=1, description="Images a round.")
     epochs: int = Field(default=40, ge=1)
-    strategy: str = Field(default="entropy", description="Of every round but the first.")
-    aggregation: str = "sum"
+    strategy: str = Field(default="entropy:sum", description="Of every round but the first.")
     seed: int = Field(default=0, ge=0)
     n_batch: int = Field(default=80, ge=20, description="Images of each drift batch.")
     output: Path = Path("artifacts/demo")

@@ -1,7 +1,7 @@
 """One round of the demo: started, answered by the oracle, watched to its end."""
 
 from shared.cli.context import console
-from shared.cli.loop import parse_strategy, wait_round
+from shared.cli.loop import wait_round
 from shared.cli.oracle import answer_tasks
 from shared.client import GatewayClient
 from shared.demo.options import DemoOptions
@@ -9,7 +9,8 @@ from shared.demo.report import CalibrationPart, RoundPart, RoundSeconds
 from shared.errors import AppError
 from shared.models.jobs import JobView
 from shared.models.registry import CalibrationResult, TrainingResult
-from shared.models.rounds import RandomStrategy, RoundCreate, RoundView, TrainingParams
+from shared.models.rounds import RoundCreate, RoundView, TrainingParams
+from shared.models.strategies import RandomStrategy, describe, parse_strategy
 
 LABELLING = frozenset({"labelling"})
 
@@ -20,10 +21,8 @@ def run_round(client: GatewayClient, project: str, index: int, options: DemoOpti
     Raises:
         AppError: the round failed; the message has its step and error.
     """
-    strategy = (
-        RandomStrategy() if index == 1 else parse_strategy(options.strategy, options.aggregation)
-    )
-    console.rule(f"round {index}: {strategy.strategy}")
+    strategy = RandomStrategy() if index == 1 else parse_strategy(options.strategy)
+    console.rule(f"round {index}: {describe(strategy)}")
     training = TrainingParams(
         epochs=options.epochs, image_size=options.image_size, seed=options.seed
     )
@@ -61,7 +60,7 @@ def _part(client: GatewayClient, project: str, found: RoundView) -> RoundPart:
     test = training.metrics["test"]
     part = RoundPart(
         index=found.index,
-        strategy=found.request.strategy.strategy,
+        strategy=describe(found.request.strategy),
         n_labelled=version.n_images.get("train", 0),
         n_boxes=version.n_boxes.get("train", 0),
         map50=test.map50,

@@ -33,6 +33,7 @@ from shared.demo.report import (
 )
 from shared.demo.rounds import calibration_of, run_round
 from shared.errors import AppError, BadRequest, Conflict
+from shared.local.lock import exclusive
 from shared.local.stack import EmbeddedStack, stop_on_sigterm
 from shared.models.data import IngestionCreate, IngestionReport, ProjectCreate
 from shared.models.registry import (
@@ -47,6 +48,10 @@ PROJECT = "demo"
 SERVING_TIMEOUT_S = 60.0
 # A drift report compares at least 20 images.
 MIN_HELD_OUT = 20
+
+
+class DemoRunning(Conflict):
+    """Another demo writes to this output folder."""
 
 
 def main() -> int:
@@ -71,15 +76,26 @@ def main() -> int:
 
 
 def run_demo(options: DemoOptions) -> DemoReport:
-    """Start a stack, run the loop, stop the stack, write and return what was measured."""
-    started = time.monotonic()
+    """Start a stack, run the loop, stop the stack, write and return what was measured.
+
+    Raises:
+        BadRequest: `DATA` is not there, or is not enough.
+        DemoRunning: another demo writes to the same folder.
+        AppError: a step of the loop failed.
+    """
     check_data(options)
-    state = options.output / "state"
-    EmbeddedStack(state).stop()
-    shutil.rmtree(options.output, ignore_errors=True)
-    options.output.mkdir(parents=True)
+    options.output.parent.mkdir(parents=True, exist_ok=True)
+    lock = options.output.with_name(f"{options.output.name}.lock")
+    running_already = DemoRunning(f"a demo runs already in {options.output}; one at a time")
+    with exclusive(lock, running_already):
+        return _run_demo(options)
+
+
+def _run_demo(options: DemoOptions) -> DemoReport:
+    started = time.monotonic()
+    empty_output(options)
     data = options.data or make_digits(options)
-    stack = EmbeddedStack(state)
+    stack = EmbeddedStack(options.output / "state")
     with running(stack), PeakMemory(stack) as memory:
         client = GatewayClient(stack.urls["gateway"], stack.api_key)
         dataset = _ingest(client, data, options)
@@ -120,6 +136,16 @@ def check_data(options: DemoOptions) -> None:
     if options.data.resolve().is_relative_to(options.output.resolve()):
         msg = f"DATA={options.data} lies in {options.output}, which every demo empties"
         raise BadRequest(msg)
+
+
+def empty_output(options: DemoOptions) -> None:
+    """Make the output folder anew; a stack that still runs in it is stopped, and this is said."""
+    stack = EmbeddedStack(options.output / "state")
+    if stack.is_running():
+        console.print(f"stopping the stack that runs in {stack.state}", highlight=False)
+    stack.stop()
+    shutil.rmtree(options.output, ignore_errors=True)
+    options.output.mkdir(parents=True)
 
 
 def make_digits(options: DemoOptions) -> Path:

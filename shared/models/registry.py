@@ -5,8 +5,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from shared.models.data import Split
-from shared.models.geometry import Detection, Frozen
+from shared.models.data import Slug, Split
+from shared.models.geometry import MAX_INTEGER, Detection, Frozen
 from shared.models.rounds import TrainingParams
 
 Alias = Literal["candidate", "calibrated", "production", "previous"]
@@ -112,6 +112,13 @@ class TrainingResult(Frozen):
     n_iterations: int
 
 
+class ModelCopy(Frozen):
+    """A model version of another project, to start from."""
+
+    source_project: Slug
+    model_version: int = Field(ge=1, le=MAX_INTEGER)
+
+
 class EvaluationCreate(Frozen):
     """Measure a model again."""
 
@@ -139,6 +146,9 @@ class ScoringCreate(Frozen):
     splits: tuple[Split, ...] = ("train",)
     unlabelled_only: bool = Field(default=False, description="Leave labelled train images out.")
     n_passes: int = Field(default=10, ge=2, le=100)
+    consistency: bool = Field(
+        default=False, description="Look at the image flipped and made smaller too."
+    )
 
 
 class ScoringResult(Frozen):
@@ -221,11 +231,21 @@ class ServingView(Frozen):
 
 
 class ScoredBox(Detection):
-    """One box of a scored image with how unsure the model is of it, in nats."""
+    """One box of a scored image with how unsure the model is of it."""
 
-    entropy: float
-    margin: float
-    bald: float
+    entropy: float = Field(description="Of the mean class distribution, in nats; high is unsure.")
+    margin: float = Field(description="First minus second probability; low is unsure.")
+    certainty: float = Field(description="First probability; low is unsure.")
+    bald: float = Field(description="Mutual information over the passes, in nats; high is unsure.")
+    variance: float = Field(description="Of the probabilities over the passes; high is unsure.")
+    localisation: float = Field(
+        description="1 - mean IoU of the box with its passes, in [0, 1]; high is unsure."
+    )
+    inconsistency: float | None = Field(
+        default=None,
+        description="How much flipped and smaller views contradict the box, in [0, 1]; high is "
+        "unsure. Null: scored without them.",
+    )
 
 
 class ImagePredictions(Frozen):

@@ -1,44 +1,12 @@
 """Rounds, selection strategies and labelling tasks."""
 
 from datetime import datetime
-from typing import Annotated, Literal
+from typing import Literal
 
 from pydantic import Field
 
 from shared.models.geometry import MAX_INTEGER, Annotation, Detection, Frozen
-
-Aggregation = Literal["max", "mean", "sum"]
-
-
-class RandomStrategy(Frozen):
-    """Uniform choice: the baseline that everything has to beat."""
-
-    strategy: Literal["random"] = "random"
-
-
-class UncertaintyStrategy(Frozen):
-    """The images whose boxes the model is least sure about, by one of Baal's heuristics."""
-
-    strategy: Literal["entropy", "margin", "bald"]
-    aggregation: Aggregation = Field(default="max", description="From boxes to image.")
-
-
-class CoreSetStrategy(Frozen):
-    """k-center greedy on embeddings: images far from everything labelled (arXiv:1708.00489)."""
-
-    strategy: Literal["coreset"] = "coreset"
-
-
-class KMeansStrategy(Frozen):
-    """The image nearest to each of k centroids of the embeddings; needs no trained model."""
-
-    strategy: Literal["kmeans"] = "kmeans"
-
-
-Strategy = Annotated[
-    RandomStrategy | UncertaintyStrategy | CoreSetStrategy | KMeansStrategy,
-    Field(discriminator="strategy"),
-]
+from shared.models.strategies import RandomStrategy, Strategy
 
 RoundState = Literal[
     "scoring",
@@ -52,16 +20,35 @@ RoundState = Literal[
     "cancelled",
 ]
 Purpose = Literal["train", "val", "gate", "test"]
+BudgetUnit = Literal["images", "boxes"]
 
 
 class TrainingParams(Frozen):
     """How a model is trained; the same for every round that is to be compared."""
 
-    epochs: int = Field(default=40, ge=1, le=1000)
+    epochs: int = Field(
+        default=40, ge=1, le=1000, description="Of no meaning where `iterations` is set."
+    )
+    iterations: int | None = Field(
+        default=None,
+        ge=1,
+        le=100_000,
+        description="Optimizer steps, however many images there are; unset: what `epochs` make.",
+    )
     image_size: int = Field(default=320, ge=32, le=2048, multiple_of=32)
     batch: int = Field(default=8, ge=1, le=256)
     learning_rate: float = Field(default=0.002, gt=0, le=1)
     seed: int = Field(default=0, ge=0, le=MAX_INTEGER)
+    balance: bool = Field(
+        default=False, description="Show images with rare classes more often (as LVIS does)."
+    )
+    dropout: float | None = Field(
+        default=None,
+        ge=0,
+        lt=1,
+        description="Of the head while training; unset: 0.1. Bayesian passes have the same "
+        "afterwards, and 0.1 where this is 0.",
+    )
     base: str | None = Field(
         default=None, description="`fovea-digits`, `scratch` or `yolov8n.pt`; unset: the setting."
     )
@@ -71,7 +58,11 @@ class RoundCreate(Frozen):
     """One turn of the loop."""
 
     strategy: Strategy = RandomStrategy()
-    budget: int = Field(default=40, ge=1, le=100_000, description="Images to have labelled.")
+    budget: int = Field(default=40, ge=1, le=100_000, description="How much to have labelled.")
+    budget_unit: BudgetUnit = Field(
+        default="images",
+        description="`boxes` counts those that the model expects; the last image may exceed it.",
+    )
     purpose: Purpose = Field(
         default="train",
         description="Which split the labels are for; `val`, `gate`, `test` end there.",
@@ -79,6 +70,17 @@ class RoundCreate(Frozen):
     training: TrainingParams = TrainingParams()
     seed: int = Field(default=0, ge=0, le=MAX_INTEGER)
     auto_promote: bool = Field(default=True, description="Let the gate move the production alias.")
+    scored_by: int | None = Field(
+        default=None,
+        ge=1,
+        le=MAX_INTEGER,
+        description="Model version that scores the pool; unset: production.",
+    )
+    stop_after: Literal["gating", "training"] = Field(
+        default="gating",
+        description="`training`: the model is trained and measured, then the round is done; it is "
+        "neither calibrated nor compared nor promoted.",
+    )
 
 
 class SelectedImage(Frozen):
@@ -88,6 +90,9 @@ class SelectedImage(Frozen):
     rank: int
     value: float | None = Field(description="What the strategy ranked by; none for random.")
     reason: str
+    expected_boxes: int | None = Field(
+        default=None, description="Boxes that the model expects in it; none before any training."
+    )
 
 
 class StepView(Frozen):

@@ -4,13 +4,14 @@ from collections.abc import Iterator
 from typing import Protocol
 
 from shared.models.data import (
+    DatasetManifest,
     DatasetVersionCreate,
     DatasetVersionView,
     ImageView,
     ProjectView,
     Split,
 )
-from shared.models.registry import AliasView
+from shared.models.registry import AliasView, ModelView
 
 
 class Gateway(Protocol):
@@ -24,6 +25,10 @@ class Gateway(Protocol):
         """Return where the serving aliases point."""
         ...
 
+    def model(self, project: str, version: int) -> ModelView:
+        """Return one model version; NotFound when there is none."""
+        ...
+
     def iter_images(
         self, project: str, *, split: Split | None = None, labelled: bool | None = None
     ) -> Iterator[ImageView]:
@@ -32,6 +37,10 @@ class Gateway(Protocol):
 
     def dataset_version(self, project: str, version: int) -> DatasetVersionView:
         """Return one dataset version."""
+        ...
+
+    def manifest(self, project: str, version: int) -> DatasetManifest:
+        """Return a dataset version's content."""
         ...
 
     def create_dataset_version(

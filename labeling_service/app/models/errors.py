@@ -19,6 +19,10 @@ class EmptyPool(Conflict):
     """No unlabelled image is left to choose from."""
 
 
+class NothingExpected(Conflict):
+    """The budget is in boxes, and the model expects none."""
+
+
 class RoundInProgress(Conflict):
     """Another round of this purpose is not finished yet."""
 
@@ -43,8 +47,8 @@ class HeldOutNotLabelled(Conflict):
     """A held-out split has no labelled image to measure a model on."""
 
 
-class UnknownBaseModel(BadRequest):
-    """No training can start from this model."""
+class UnknownStrategy(BadRequest):
+    """No installed package has this strategy, or it does not take these parameters."""
 
 
 class NotSelectable(BadRequest):

@@ -155,8 +155,13 @@ def _follow(row: RoundRow, step: JobStep, job: JobView) -> Change:
             return _to("train", dataset_version=version)
         case "train":
             training = TrainingResult.model_validate(job.result)
-            metrics = _flat(training.metrics.get("test"))
-            return _to("score_heldout", model_version=training.model_version, metrics=metrics)
+            learnt = {
+                "model_version": training.model_version,
+                "metrics": _flat(training.metrics.get("test")),
+            }
+            if request_of(row).stop_after == "training":
+                return _end(step, "done", **learnt)
+            return _to("score_heldout", **learnt)
         case "gate":
             return _end(step, "done", promoted=GateVerdict.model_validate(job.result).promoted)
         case _:

@@ -8,9 +8,9 @@ from sqlalchemy import CursorResult, func, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from labeling_service.app.core.bases import check_base
 from labeling_service.app.core.gateway import Gateway
 from labeling_service.app.core.labelling.port import Labelling
+from labeling_service.app.core.strategies.needs import needs_of
 from labeling_service.app.models.errors import (
     EmptyPool,
     HeldOutNotLabelled,
@@ -23,6 +23,7 @@ from labeling_service.app.models.errors import (
 )
 from labeling_service.app.models.tables import RoundRow
 from labeling_service.app.services.steps import STATES, Step, job_key, step_of, submit_step
+from shared.bases import check_base
 from shared.database import Database, utcnow
 from shared.jobs.store import JobAlreadyFinished, JobStore
 from shared.models.data import SPLITS, ProjectView
@@ -33,8 +34,8 @@ from shared.models.rounds import (
     RoundView,
     SelectedImage,
     StepView,
-    UncertaintyStrategy,
 )
+from shared.models.strategies import RandomStrategy, describe
 
 # Each try loses only to a round that another request has just created.
 CREATE_TRIES = 5
@@ -60,7 +61,10 @@ class Rounds:
             UnknownBaseModel: the training is to start from a model that does not exist.
             NoClasses: its class map is not pinned yet.
             NotSelectable: a held-out round asks for anything but a random choice.
-            NoModelYet: an uncertainty strategy without a production model.
+            NotFound: the model version that is to score the pool does not exist.
+            NoModelYet: a strategy that looks at boxes, or a budget in boxes, without a production
+                model.
+            UnknownStrategy: a plug-in that is not installed, or does not take these parameters.
             HeldOutNotLabelled: the model could not be measured: val, gate or test has no labels.
             EmptyPool: no unlabelled image of this split is left.
             RoundInProgress: another round of this purpose is not finished; it is named.
@@ -139,20 +143,33 @@ class Rounds:
             return bool(cast("CursorResult[Any]", session.execute(statement)).rowcount)
 
     def _scored_by(self, project: str, request: RoundCreate) -> int | None:
-        strategy = request.strategy
+        needs = needs_of(request.strategy)
         if request.purpose != "train":
-            if strategy.strategy != "random":
+            if not isinstance(request.strategy, RandomStrategy):
                 msg = (
-                    f"a {request.purpose} round chooses at random, not by {strategy.strategy!r}: "
-                    "held-out images must not be chosen by the model they measure"
+                    f"a {request.purpose} round chooses at random, not by "
+                    f"{describe(request.strategy)!r}: held-out images must not be chosen by the "
+                    "model they measure"
                 )
                 raise NotSelectable(msg)
+            if request.budget_unit == "boxes":
+                msg = f"a {request.purpose} round expects no boxes: its budget is in images"
+                raise NotSelectable(msg)
+            if request.scored_by is not None:
+                msg = f"a {request.purpose} round scores nothing: scored_by {request.scored_by}"
+                raise NotSelectable(msg)
             return None
+        if request.scored_by is not None:
+            return self._gateway.model(project, request.scored_by).version
         production = self._gateway.aliases(project).production
-        if production is None and isinstance(strategy, UncertaintyStrategy):
+        if production is None and (needs.model or request.budget_unit == "boxes"):
+            asks, instead = "a budget in boxes", "give one in images"
+            if needs.model:
+                asks = f"strategy {describe(request.strategy)!r}"
+                instead = "use 'random' or 'kmeans'"
             msg = (
-                f"strategy {strategy.strategy!r} needs a production model, and project "
-                f"{project!r} has none yet: use 'random' or 'kmeans' for the first round"
+                f"{asks} needs a production model, and project {project!r} has none yet: {instead} "
+                "for the first round"
             )
             raise NoModelYet(msg)
         return production

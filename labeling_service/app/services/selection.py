@@ -1,6 +1,6 @@
 """The job `labeling.select`: choose the images of a round and offer them to annotators."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import structlog
@@ -8,29 +8,32 @@ from sqlalchemy import update
 
 from labeling_service.app.core.gateway import Gateway
 from labeling_service.app.core.labelling.port import Labelling, LabellingRound, NewTask
-from labeling_service.app.core.strategies.candidates import Choice
-from labeling_service.app.core.strategies.coreset import choose_coreset
-from labeling_service.app.core.strategies.kmeans import choose_kmeans
-from labeling_service.app.core.strategies.uncertainty import choose_uncertain
-from labeling_service.app.core.strategies.uniform import choose_randomly
-from labeling_service.app.models.errors import EmptyPool
+from labeling_service.app.core.strategies.build import build
+from labeling_service.app.core.strategies.needs import needs_of
+from labeling_service.app.core.strategies.pool import Acquisition
+from labeling_service.app.core.strategies.taking import Budget, take
+from labeling_service.app.models.errors import EmptyPool, NothingExpected
 from labeling_service.app.models.schemas import SelectionResult
 from labeling_service.app.models.tables import RoundRow
-from labeling_service.app.services.scored_pool import ScoredCandidate, read_scored
+from labeling_service.app.services.class_record import read_classes, unknown
+from labeling_service.app.services.scored_pool import (
+    PoolReading,
+    read_detections,
+    read_pool,
+    unread,
+)
 from labeling_service.app.services.steps import request_of
 from shared.database import Database
-from shared.models.rounds import (
-    CoreSetStrategy,
-    KMeansStrategy,
-    RandomStrategy,
-    RoundCreate,
-    SelectedImage,
-)
+from shared.models.geometry import Detection
+from shared.models.rounds import RoundCreate, SelectedImage
+from shared.models.strategies import RandomStrategy
 from shared.objects.port import ObjectStore
+from shared.predictions import read_shards
 
 log = structlog.stdlib.get_logger()
 
-Scored = Mapping[str, ScoredCandidate]
+# Of images that are left out, so many are named in full.
+N_NAMED = 3
 
 
 @dataclass(frozen=True)
@@ -60,35 +63,65 @@ class Selector:
         another program cannot be part of a transaction.
 
         Raises:
-            EmptyPool: no unlabelled image is left.
+            EmptyPool: no unlabelled image is left, or none that can be used.
+            NothingExpected: the budget is in boxes, and the model expects none.
+            UnknownStrategy: a plug-in is not installed any more.
         """
         with self._database.transaction() as session:
             row = session.get_one(RoundRow, round_id)
-        request = request_of(row)
-        scored: Scored = {}
-        if request.purpose == "train":
-            scored = read_scored(self._store, row.project, row.scored_by, "train")
         if row.selected is None:
-            selection = choose(request, self._pool(row.project, request), scored)
-            row = self._pin(row, selection)
+            row = self._pin(row, self._choose(row, request_of(row)))
         images = [SelectedImage.model_validate(s) for s in row.selected or ()]
-        known = scored if row.scored_by is not None else {}
+        boxes = self._boxes(row, [image.image_id for image in images])
         labelling_round = LabellingRound(row.id, row.project, tuple(row.classes))
-        self._labelling.open_round(labelling_round, [_task(image, known) for image in images])
+        self._labelling.open_round(labelling_round, [_task(image, boxes) for image in images])
         if self._ended(row.id):
             self._labelling.close_round(row.id)
         log.info("round.selected", round_id=row.id, n_images=len(images), note=row.note)
         return SelectionResult(round_id=row.id, n_selected=len(images), note=row.note)
 
-    def _pool(self, project: str, request: RoundCreate) -> list[str]:
-        """Return the unlabelled images; those that were skipped before only if nothing else is."""
+    def _choose(self, row: RoundRow, request: RoundCreate) -> Selection:
+        skipped = frozenset(self._labelling.skipped(row.project))
+        groups = self._pool(row.project, request, skipped)
+        needs = needs_of(request.strategy)
+        names = tuple(row.classes)
+        classes = (
+            read_classes(self._gateway, row.project, names, row.scored_by)
+            if needs.classes
+            else unknown(names)
+        )
+        acquisition = build(request.strategy, classes)
+        if not needs.images and request.budget_unit == "images":
+            return choose(request, acquisition, unread(groups))
+        scored = read_shards(self._store, row.project, row.scored_by, ("train",))
+        # Of the others all are labelled, but for those that were skipped.
+        known = (i for i in scored if i.image_id in groups or i.image_id not in skipped)
+        reading = read_pool(known, groups, acquisition, with_labelled=needs.labelled)
+        return choose(request, acquisition, reading)
+
+    def _pool(
+        self, project: str, request: RoundCreate, skipped: Collection[str]
+    ) -> Mapping[str, str | None]:
+        """Return the unlabelled images, by id with their group of near-duplicates.
+
+        Those that were skipped before are among them only if nothing else is.
+        """
         images = self._gateway.iter_images(project, split=request.purpose, labelled=False)
-        ids = sorted({i.id for i in images if i.split == request.purpose and not i.labelled})
-        if not ids:
+        groups = {
+            image.id: image.duplicate_group
+            for image in images
+            if image.split == request.purpose and not image.labelled
+        }
+        if not groups:
             msg = f"project {project!r} has no unlabelled image of split {request.purpose!r} left"
             raise EmptyPool(msg)
-        skipped = self._labelling.skipped(project)
-        return [image_id for image_id in ids if image_id not in skipped] or ids
+        return {i: group for i, group in groups.items() if i not in skipped} or groups
+
+    def _boxes(self, row: RoundRow, ids: Sequence[str]) -> Mapping[str, tuple[Detection, ...]]:
+        """Return what the model sees in the images; the base model knows no class of ours."""
+        if row.scored_by is None:
+            return {}
+        return read_detections(self._store, row.project, row.scored_by, ids)
 
     def _ended(self, round_id: str) -> bool:
         """Tell whether the round was cancelled while its images were chosen."""
@@ -108,59 +141,81 @@ class Selector:
             return session.get_one(RoundRow, row.id, populate_existing=True)
 
 
-def choose(request: RoundCreate, pool: Sequence[str], scored: Scored) -> Selection:
-    """Return the images for a request; the same pool and shards always give the same ones.
+def choose(request: RoundCreate, acquisition: Acquisition, reading: PoolReading) -> Selection:
+    """Return the images for a request; the same pool and scores always give the same ones.
 
     Args:
         request: strategy, budget and seed.
-        pool: ids of the unlabelled images.
-        scored: the scored images of the split, labelled ones too; unused by the random strategy.
+        acquisition: the strategy of the request.
+        reading: what is known of the unlabelled images.
 
     Raises:
-        EmptyPool: none of the pool was scored, and the strategy looks at the scores.
+        EmptyPool: none of the pool was scored so that it can be used.
+        NothingExpected: the budget is in boxes, and no image has any.
     """
-    usable = list(pool)
-    if not isinstance(request.strategy, RandomStrategy):
-        usable = [image_id for image_id in pool if image_id in scored]
-        if not usable:
-            msg = f"none of the {len(pool)} unlabelled images was scored"
-            raise EmptyPool(msg)
-    choices = _choices(request, usable, scored)
+    pool = reading.pool
+    _require_usable(request, reading)
+    budget = Budget(request.budget, request.budget_unit)
+    # Random is what everything is compared with: it stays a uniform draw, near-duplicates too.
+    duplicates = isinstance(request.strategy, RandomStrategy)
+    order = acquisition.order(pool, budget.n_images(pool), request.seed)
+    taken = take(order, pool, budget, duplicates=duplicates)
+    # Neither an unread pool nor the base model expects anything, which is not to expect nothing.
+    expects = bool(pool.expected_boxes.any())
     images = tuple(
-        SelectedImage(image_id=c.image_id, rank=rank, value=c.value, reason=c.reason)
-        for rank, c in enumerate(choices, start=1)
+        SelectedImage(
+            image_id=pool.ids[choice.row],
+            rank=rank,
+            value=choice.value,
+            reason=choice.reason,
+            expected_boxes=int(pool.expected_boxes[choice.row]) if expects else None,
+        )
+        for rank, choice in enumerate(taken, start=1)
     )
-    return Selection(images, _note(request, n_pool=len(pool), n_usable=len(usable)))
+    spent = sum(budget.cost(pool, choice.row) for choice in taken)
+    return Selection(images, _note(budget, reading, spent))
 
 
-def _choices(request: RoundCreate, usable: Sequence[str], scored: Scored) -> list[Choice]:
-    strategy, budget, seed = request.strategy, request.budget, request.seed
-    if isinstance(strategy, RandomStrategy):
-        return choose_randomly(usable, budget, seed)
-    candidates = [scored[image_id].candidate for image_id in sorted(usable)]
-    if isinstance(strategy, KMeansStrategy):
-        return choose_kmeans(candidates, budget, seed)
-    if isinstance(strategy, CoreSetStrategy):
-        pool = set(usable)
-        labelled = [scored[i].candidate for i in sorted(scored) if i not in pool]
-        return choose_coreset(candidates, labelled, budget)
-    return choose_uncertain(candidates, budget, strategy.strategy, strategy.aggregation)
+def _require_usable(request: RoundCreate, reading: PoolReading) -> None:
+    n = len(reading.pool)
+    if n == 0 and reading.unusable:
+        msg = f"no unlabelled image can be used: {_unusable(reading)}"
+        raise EmptyPool(msg)
+    if n == 0:
+        msg = f"none of the {reading.n_unscored} unlabelled images was scored"
+        raise EmptyPool(msg)
+    if request.budget_unit == "boxes" and not reading.pool.expected_boxes.any():
+        msg = f"the model expects no box in any of {n} images: give the budget in images"
+        raise NothingExpected(msg)
 
 
-def _note(request: RoundCreate, *, n_pool: int, n_usable: int) -> str | None:
+def _note(budget: Budget, reading: PoolReading, spent: int) -> str | None:
     notes = []
-    if n_usable < n_pool:
-        notes.append(f"{n_pool - n_usable} of {n_pool} images came after the scoring: left out")
-    if n_usable < request.budget:
-        notes.append(f"budget {request.budget}, but the pool has {n_usable} images: all taken")
+    n_pool = len(reading.pool) + reading.n_unscored + len(reading.unusable)
+    if reading.n_unscored:
+        notes.append(f"{reading.n_unscored} of {n_pool} images came after the scoring: left out")
+    if reading.unusable:
+        notes.append(_unusable(reading))
+    available = budget.available(reading.pool)
+    asked = f"budget {budget.amount}, but the"
+    if spent < min(budget.amount, available):
+        notes.append(f"{asked} strategy chose {spent} {budget.unit} only")
+    elif available < budget.amount:
+        notes.append(f"{asked} pool has {available} {budget.unit}: all taken")
     return "; ".join(notes) or None
 
 
-def _task(image: SelectedImage, scored: Scored) -> NewTask:
-    seen = scored.get(image.image_id)
+def _unusable(reading: PoolReading) -> str:
+    ids = reading.unusable
+    named = ", ".join(ids[:N_NAMED]) + (" and more" if len(ids) > N_NAMED else "")
+    images = "1 image has" if len(ids) == 1 else f"{len(ids)} images have"
+    return f"{images} unusable scores (not finite): left out ({named})"
+
+
+def _task(image: SelectedImage, boxes: Mapping[str, tuple[Detection, ...]]) -> NewTask:
     return NewTask(
         image_id=image.image_id,
         rank=image.rank,
         reason=image.reason,
-        pre_annotations=seen.detections() if seen else (),
+        pre_annotations=boxes.get(image.image_id, ()),
     )

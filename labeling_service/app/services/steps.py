@@ -6,6 +6,7 @@ from typing import Literal, assert_never, cast
 from pydantic import BaseModel
 from sqlalchemy.orm import Session
 
+from labeling_service.app.core.strategies.needs import needs_of
 from labeling_service.app.models.schemas import RoundStep
 from labeling_service.app.models.tables import RoundRow
 from shared.jobs.store import JobStore, JobSubmit
@@ -75,9 +76,12 @@ def payload(row: RoundRow, step: JobStep) -> BaseModel:
     request = request_of(row)
     match step:
         case "score":
-            # The core-set needs the embeddings of labelled images too.
-            core_set = request.strategy.strategy == "coreset"
-            return ScoringCreate(model_version=row.scored_by, unlabelled_only=not core_set)
+            needs = needs_of(request.strategy)
+            return ScoringCreate(
+                model_version=row.scored_by,
+                unlabelled_only=not needs.labelled,
+                consistency=needs.consistency,
+            )
         case "select" | "close":
             return RoundStep(round_id=row.id)
         case "train":

@@ -54,7 +54,13 @@ def test_every_job_is_told_what_it_needs(world: World) -> None:
     told = {j.step: (j.kind, j.payload) for j in world.jobs.list(round_id=round_id)}
     assert told["score"] == (
         "inference.score",
-        {"model_version": 4, "splits": ["train"], "unlabelled_only": True, "n_passes": 10},
+        {
+            "model_version": 4,
+            "splits": ["train"],
+            "unlabelled_only": True,
+            "n_passes": 10,
+            "consistency": False,
+        },
     )
     assert told["select"] == ("labeling.select", {"round_id": round_id})
     assert told["close"] == ("labeling.close", {"round_id": round_id})
@@ -91,6 +97,19 @@ def test_a_held_out_round_starts_with_the_choice_and_ends_with_the_labels(
     done = world.round(round_id)
     assert (done.state, done.dataset_version, done.model_version) == ("done", 3, None)
     assert world.steps(round_id) == ["close", "select"]
+
+
+def test_a_round_that_stops_after_training_is_done_with_its_measured_model(world: World) -> None:
+    round_id = world.labelling_round(stop_after="training")
+    world.answer_all(round_id)
+    run_to(world, round_id, "close", "train")
+    done = world.round(round_id)
+    assert (done.state, done.dataset_version, done.model_version) == ("done", 3, 5)
+    assert done.metrics == {"map50": 0.5, "map50_95": 0.25, "map50/nine": 0.5}
+    assert (done.promoted, done.error) == (None, None)
+    assert done.finished_at is not None
+    assert world.steps(round_id) == ["close", "score", "select", "train"]
+    assert world.reconciler.sweep() == 0
 
 
 def test_a_round_waits_while_its_job_runs(world: World) -> None:

@@ -11,12 +11,14 @@ from labeling_service.app.models.errors import (
     NotSelectable,
     RoundFinished,
     RoundInProgress,
-    UnknownBaseModel,
     UnknownRound,
+    UnknownStrategy,
 )
 from labeling_service.tests.support import BOX, World, image_view
+from shared.bases import UnknownBaseModel
 from shared.errors import NotFound
 from shared.models.rounds import RoundCreate
+from shared.models.strategies import COLD_START, STRATEGY_NAMES, parse_strategy
 
 
 def test_a_new_round_is_scoring_with_the_base_model_at_cold_start(world: World) -> None:
@@ -55,15 +57,46 @@ def test_unknown_projects_and_rounds_are_not_found_by_name(world: World) -> None
         world.rounds.cancel("digits", "r7")
 
 
-@pytest.mark.parametrize("strategy", ["entropy", "margin", "bald"])
-def test_uncertainty_needs_a_production_model_and_says_what_to_do(
-    world: World, strategy: str
+NEED_A_MODEL = [name for name in STRATEGY_NAMES if name not in COLD_START]
+
+
+@pytest.mark.parametrize("line", [*NEED_A_MODEL, "0.8 entropy + 0.2 random"])
+def test_whatever_looks_at_boxes_needs_a_production_model_and_says_what_to_do(
+    world: World, line: str
 ) -> None:
+    strategy = parse_strategy(line)
     with pytest.raises(NoModelYet, match="use 'random' or 'kmeans' for the first round"):
-        world.start(strategy={"strategy": strategy})
+        world.start(strategy=strategy)
     assert list(world.rounds.list("digits")) == []
     world.gateway.production = 1
-    assert world.start(strategy={"strategy": strategy}).state == "scoring"
+    assert world.start(strategy=strategy).state == "scoring"
+
+
+@pytest.mark.parametrize("line", [*sorted(COLD_START), "0.5 typiclust + 0.5 random"])
+def test_a_cold_start_needs_no_model(world: World, line: str) -> None:
+    assert world.start(strategy=parse_strategy(line)).state == "scoring"
+
+
+def test_a_budget_in_boxes_needs_a_model_that_expects_them(world: World) -> None:
+    with pytest.raises(NoModelYet, match=r"a budget in boxes needs .* give one in images"):
+        world.start(budget=40, budget_unit="boxes")
+    world.gateway.production = 1
+    assert world.start(budget=40, budget_unit="boxes").request.budget_unit == "boxes"
+
+
+def test_a_held_out_round_has_a_budget_in_images(world: World) -> None:
+    world.gateway.production = 1
+    world.gateway.pool = [image_view(1, "gate")]
+    with pytest.raises(NotSelectable, match="a gate round expects no boxes"):
+        world.start(purpose="gate", budget_unit="boxes")
+
+
+def test_a_strategy_that_is_not_installed_is_refused_before_anything_is_scored(
+    world: World,
+) -> None:
+    with pytest.raises(UnknownStrategy, match="no strategy 'mine' is installed"):
+        world.start(strategy={"strategy": "custom", "name": "mine"})
+    assert list(world.rounds.list("digits")) == []
 
 
 def test_an_empty_pool_is_refused(world: World) -> None:
@@ -115,6 +148,30 @@ def test_held_out_rounds_choose_at_random_only(world: World) -> None:
     world.gateway.pool = [image_view(1, "gate")]
     with pytest.raises(NotSelectable, match="a gate round chooses at random, not by 'kmeans'"):
         world.start(purpose="gate", strategy={"strategy": "kmeans"})
+
+
+def test_the_model_version_asked_for_scores_the_pool_instead_of_production(world: World) -> None:
+    world.gateway.models = (2, 5)
+    created = world.start(strategy={"strategy": "entropy"}, scored_by=2)
+    assert world.job(created.id, "score").payload["model_version"] == 2
+    world.rounds.cancel("digits", created.id)
+    world.gateway.production = 5
+    created = world.start(strategy={"strategy": "random"}, scored_by=2)
+    assert world.job(created.id, "score").payload["model_version"] == 2
+
+
+def test_an_unknown_model_version_cannot_score_the_pool(world: World) -> None:
+    world.gateway.models = (2,)
+    with pytest.raises(NotFound, match="unknown model version: 7 of project 'digits'"):
+        world.start(scored_by=7)
+    assert list(world.rounds.list("digits")) == []
+
+
+def test_a_held_out_round_takes_no_model_that_scores(world: World) -> None:
+    world.gateway.pool = [image_view(1, "gate")]
+    world.gateway.models = (2,)
+    with pytest.raises(NotSelectable, match="a gate round scores nothing: scored_by 2"):
+        world.start(purpose="gate", scored_by=2)
 
 
 def test_a_second_unfinished_round_is_refused_and_names_the_first(world: World) -> None:

@@ -1,13 +1,22 @@
+from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 
-from labeling_service.app.models.errors import EmptyPool
+from labeling_service.app.core.strategies.uniform import Uniform
+from labeling_service.app.models.errors import EmptyPool, NothingExpected
+from labeling_service.app.services.scored_pool import unread
 from labeling_service.app.services.selection import Selector, choose
-from labeling_service.tests.support import World, image_id, image_view, scored_image
+from labeling_service.tests.support import BOX, World, image_id, image_view, scored_image
+from shared.models.data import Split
+from shared.models.geometry import Annotation
 from shared.models.rounds import RoundCreate
+from shared.models.strategies import STRATEGY_NAMES, parse_strategy
 from shared.objects.port import ObjectStore
 from shared.predictions import ScoredImage, write_shard
+
+THREE = Annotation(class_id=0, xyxy=(0.1, 0.2, 0.3, 0.4))
 
 
 def write(store: ObjectStore, version: int | None, images: list[ScoredImage]) -> None:
@@ -120,6 +129,58 @@ def test_the_core_set_starts_from_the_labelled_images(
     assert [(s.image_id, s.value) for s in selected] == [(image_id(9), 9.0), (image_id(4), 4.0)]
 
 
+def test_a_skipped_image_is_not_a_labelled_one(
+    world: World, store: ObjectStore, selector: Selector
+) -> None:
+    world.gateway.production = 4
+    write(store, 4, [scored_image(n, embedding=(float(n), 0.0)) for n in range(10)])
+    first = selecting(world, strategy={"strategy": "coreset"}, budget=1)
+    selector.select(first)
+    world.finish(first, "select")
+    world.reconciler.reconcile(first)
+    skipped = world.lease()
+    # Nothing is labelled, so the first is the nearest to the mean of 0 to 9; ties by image id.
+    assert skipped.image_id in {image_id(4), image_id(5)}
+    world.answer(skipped.id, skip=True)
+    world.rounds.cancel("digits", first)
+    second = selecting(world, strategy={"strategy": "coreset"}, budget=1)
+    selector.select(second)
+    [chosen] = world.round(second).selected
+    assert chosen.image_id != skipped.image_id
+    assert chosen.reason.startswith("nearest to the mean of 9 images")
+
+
+def test_a_budget_in_boxes_counts_what_the_model_expects(
+    world: World, store: ObjectStore, selector: Selector
+) -> None:
+    world.gateway.production = 4
+    images = [
+        scored_image(n, [{"score": 0.5, "entropy": n / 8}] * (n % 3 + 1) + [{"score": 0.2}])
+        for n in range(10)
+    ]
+    write(store, 4, images)
+    round_id = selecting(world, strategy={"strategy": "entropy"}, budget=5, budget_unit="boxes")
+    selector.select(round_id)
+    selected = world.round(round_id).selected
+    # The most uncertain are 9, 8, 7, … with 1, 3, 2, … boxes that an annotator would be shown.
+    assert [(s.image_id, s.expected_boxes) for s in selected] == [
+        (image_id(9), 1),
+        (image_id(8), 3),
+        (image_id(7), 2),
+    ]
+
+
+def test_a_random_round_by_boxes_reads_what_the_model_expects(
+    world: World, store: ObjectStore, selector: Selector
+) -> None:
+    world.gateway.production = 4
+    write(store, 4, [scored_image(n, [{"score": 0.5}] * 2) for n in range(10)])
+    round_id = selecting(world, budget=7, budget_unit="boxes", seed=3)
+    selector.select(round_id)
+    selected = world.round(round_id).selected
+    assert [s.expected_boxes for s in selected] == [2, 2, 2, 2]
+
+
 def test_a_budget_larger_than_the_pool_takes_everything_and_says_so(
     world: World, selector: Selector
 ) -> None:
@@ -193,29 +254,92 @@ def test_tasks_of_a_round_cancelled_meanwhile_are_closed(world: World, selector:
     assert {t.state for t in world.tasks.list("digits", round_id)} == {"closed"}
 
 
-@pytest.mark.parametrize("strategy", ["random", "entropy", "margin", "bald", "coreset", "kmeans"])
+@pytest.mark.parametrize("unit", ["images", "boxes"])
+@pytest.mark.parametrize("strategy", [*STRATEGY_NAMES, "0.8 entropy:sum + 0.2 random"])
 def test_every_strategy_stays_in_the_pool_and_gives_every_image_a_reason(
-    world: World, store: ObjectStore, selector: Selector, strategy: str
+    world: World, store: ObjectStore, selector: Selector, strategy: str, unit: str
 ) -> None:
     world.gateway.production = 4
+    boxes = [[{"score": 0.5, "entropy": n / 16}] * (1 + n % 2) for n in range(16)]
+    # Scored before they were labelled or held out: the shards call them all train.
     images = [
-        scored_image(n, [{"score": 0.5, "entropy": n / 8}], embedding=(float(n), float(n % 3)))
-        for n in range(10)
+        scored_image(n, boxes[n], embedding=(float(n), float(n % 3))) for n in range(len(boxes))
     ]
     write(store, 4, images)
-    world.gateway.pool[2] = image_view(2, labelled=True)
-    world.gateway.pool[3] = image_view(3, "gate")
-    round_id = selecting(world, strategy={"strategy": strategy}, budget=6)
+    held_out: dict[int, Split] = {3: "val", 6: "gate", 9: "test"}
+    world.gateway.pool = [
+        image_view(n, held_out.get(n, "train"), labelled=n in {2, 15}) for n in range(16)
+    ]
+    budget = 6
+    request = {"strategy": parse_strategy(strategy).model_dump(), "budget_unit": unit}
+    round_id = selecting(world, budget=budget, **request)
     selector.select(round_id)
     selected = world.round(round_id).selected
     ids = [s.image_id for s in selected]
-    assert len(ids) == len(set(ids)) == 6
-    assert not {image_id(2), image_id(3)} & set(ids)
-    assert [s.rank for s in selected] == [1, 2, 3, 4, 5, 6]
+    assert len(ids) == len(set(ids))
+    assert set(ids) <= {image_id(n) for n in range(16)} - {image_id(n) for n in (2, 15, 3, 6, 9)}
+    assert [s.rank for s in selected] == list(range(1, len(ids) + 1))
     assert all(any(c.isdigit() for c in s.reason) for s in selected)
+    if unit == "images":
+        assert len(ids) == budget
+    else:
+        expected = [s.expected_boxes or 0 for s in selected]
+        assert sum(expected) >= budget > sum(expected[:-1])
+    tasks = world.tasks.list("digits", round_id)
+    assert [t.reason for t in tasks] == [s.reason for s in selected]
+    n_boxes = {image_id(n): len(boxes[n]) for n in range(16)}
+    assert [len(t.pre_annotations) for t in tasks] == [n_boxes[i] for i in ids]
+
+
+def test_rare_classes_are_those_of_the_newest_labels(
+    world: World, store: ObjectStore, selector: Selector
+) -> None:
+    world.gateway.production = 4
+    # Many nines are labelled, so that a three is worth more.
+    world.gateway.labels = {"train": (BOX,) * 20, "val": (THREE,) * 99}
+    three, nine = (scored_image(n, [{"score": 0.5, "entropy": 0.5}]) for n in (0, 1))
+    three = replace(
+        three,
+        class_scores=three.class_scores[:, ::-1],
+        class_probabilities=three.class_probabilities[:, [1, 0, 2]],
+    )
+    write(store, 4, [three, nine])
+    round_id = selecting(world, strategy={"strategy": "class_weighted_entropy"}, budget=1)
+    selector.select(round_id)
+    [selected] = world.round(round_id).selected
+    assert selected.image_id == image_id(0)
+    assert selected.reason.startswith("class-weighted entropy 0.773 nats, sum over 1 box, most of")
+    assert selected.reason.endswith("it for 'three' (weight 1.91)")
+
+
+def test_near_duplicates_are_passed_over_and_unusable_images_named(
+    world: World, store: ObjectStore, selector: Selector
+) -> None:
+    world.gateway.production = 4
+    images = [scored_image(n, [{"score": 0.5, "entropy": n / 16}]) for n in range(10)]
+    images[9] = replace(images[9], embedding=np.array([np.nan, 0.0], np.float32))
+    write(store, 4, images)
+    for n in (6, 7, 8):
+        world.gateway.pool[n] = image_view(n).model_copy(update={"duplicate_group": "burst"})
+    round_id = selecting(world, strategy={"strategy": "entropy"}, budget=3)
+    result = selector.select(round_id)
+    chosen = [s.image_id for s in world.round(round_id).selected]
+    assert chosen == [image_id(8), image_id(5), image_id(4)]
+    assert result.note == f"1 image has unusable scores (not finite): left out ({image_id(9)})"
+
+
+def test_a_model_that_expects_no_box_cannot_spend_a_budget_in_boxes(
+    world: World, store: ObjectStore, selector: Selector
+) -> None:
+    world.gateway.production = 4
+    write(store, 4, [scored_image(n, [{"score": 0.2}]) for n in range(10)])
+    round_id = selecting(world, strategy={"strategy": "entropy"}, budget=3, budget_unit="boxes")
+    with pytest.raises(NothingExpected, match="expects no box in any of 10 images"):
+        selector.select(round_id)
 
 
 def test_choosing_is_deterministic_whatever_the_order_of_the_pool() -> None:
     pool = [image_id(n) for n in range(10)]
     request = RoundCreate(budget=4, seed=5)
-    assert choose(request, pool, {}) == choose(request, pool[::-1], {})
+    first, again = (unread(dict.fromkeys(some)) for some in (pool, pool[::-1]))
+    assert choose(request, Uniform(), first) == choose(request, Uniform(), again)

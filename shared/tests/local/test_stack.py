@@ -1,15 +1,139 @@
-"""What the embedded stack tells its processes."""
+"""What the embedded stack tells its processes, and how it ends them."""
 
 import json
+import os
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
+import psutil
+import pytest
+
+from shared.local.config import MEMBER, ROOT
 from shared.local.programs import DEFAULT_PORTS
-from shared.local.stack import EmbeddedStack
+from shared.local.stack import EmbeddedStack, StackRunning
 from shared.settings import load_settings
+from shared.tests.local.processes import HOLDS_LOCK, IGNORES_SIGTERM, SLEEPS, member, supervisor
 
 
 def test_every_process_can_read_the_settings_of_the_stack(tmp_path: Path) -> None:
     (tmp_path / "stack.json").write_text(json.dumps({"ports": DEFAULT_PORTS}))
-    settings = load_settings(EmbeddedStack(tmp_path).settings())
+    settings = load_settings(EmbeddedStack(tmp_path).config.settings())
     assert settings.gateway_url == f"http://127.0.0.1:{DEFAULT_PORTS['gateway']}"
     assert settings.state_dir == tmp_path
+
+
+def test_ports_and_secrets_are_for_the_owner_only_and_stay(tmp_path: Path) -> None:
+    config = EmbeddedStack(tmp_path, fixed_ports=False).config
+    config.choose_ports()
+    ports, secrets = config.ports, config.secrets()
+    assert len(set(ports.values())) == len(DEFAULT_PORTS)
+    for name in ("stack.json", "secrets.json"):
+        assert (tmp_path / name).stat().st_mode & 0o777 == 0o600
+    again = EmbeddedStack(tmp_path, fixed_ports=False).config
+    again.choose_ports()
+    assert (again.ports, again.secrets()) == (ports, secrets)
+
+
+def test_a_start_beside_another_start_is_refused_and_ends_nothing_of_it(tmp_path: Path) -> None:
+    with member(tmp_path, HOLDS_LOCK, str(tmp_path / "start.lock")) as starter:
+        second = EmbeddedStack(tmp_path)
+        with pytest.raises(StackRunning, match=str(tmp_path)):
+            second.start()
+        second.stop()
+        assert starter.poll() is None
+
+
+def test_a_start_beside_a_running_stack_is_refused_and_ends_nothing_of_it(tmp_path: Path) -> None:
+    with supervisor(tmp_path) as first:
+        second = EmbeddedStack(tmp_path)
+        with pytest.raises(StackRunning, match=f"runs already in {tmp_path} .pid {first.pid}"):
+            second.start()
+        second.stop()
+        assert first.poll() is None
+
+
+def test_fovea_local_beside_another_start_says_one_line(tmp_path: Path) -> None:
+    with member(tmp_path, HOLDS_LOCK, str(tmp_path / "start.lock")) as starter:
+        done = subprocess.run(
+            [sys.executable, "-m", "shared.cli.main", "local"],
+            cwd=ROOT,
+            env={**os.environ, "FOVEA_STATE_DIR": str(tmp_path), "COLUMNS": "300"},
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+        assert starter.poll() is None
+    assert done.returncode == 1
+    assert f"a stack is being started in {tmp_path} by another process" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_fovea_local_that_is_interrupted_while_it_starts_leaves_nothing_behind(
+    tmp_path: Path, number: signal.Signals
+) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "shared.cli.main", "local"],
+        cwd=ROOT,
+        env={**os.environ, "FOVEA_STATE_DIR": str(tmp_path), "PYTHONUNBUFFERED": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    try:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "applying migrations\n"
+        process.send_signal(number)
+        said, _ = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    assert "stopping what was started" in said
+    assert "Traceback" not in said
+    assert process.returncode != 0
+    assert members(tmp_path) == []
+
+
+def test_a_process_that_stops_when_asked_is_not_waited_for(tmp_path: Path) -> None:
+    with member(tmp_path, SLEEPS) as process:
+        started = time.monotonic()
+        EmbeddedStack(tmp_path).stop()
+        assert time.monotonic() - started < 4
+        assert not psutil.pid_exists(process.pid)
+
+
+def test_a_process_that_ignores_sigterm_is_killed_after_a_while(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("shared.local.stack.STOP_S", 1)
+    with member(tmp_path, IGNORES_SIGTERM) as process:
+        started = time.monotonic()
+        EmbeddedStack(tmp_path).stop()
+        assert time.monotonic() - started >= 1
+        assert not psutil.pid_exists(process.pid)
+
+
+def test_stopping_leaves_the_processes_of_other_folders_alone(tmp_path: Path) -> None:
+    with member(tmp_path / "other", SLEEPS) as process:
+        EmbeddedStack(tmp_path / "this").stop()
+        assert process.poll() is None
+
+
+def test_memory_is_that_of_the_supervisor_and_below(tmp_path: Path) -> None:
+    assert EmbeddedStack(tmp_path).pss_mb() == 0.0
+    with supervisor(tmp_path, "kept = b'x' * 100_000_000; " + SLEEPS):
+        assert 100 < EmbeddedStack(tmp_path).pss_mb() < 200
+
+
+def members(state: Path) -> list[int]:
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if process.environ().get(MEMBER) == str(state):
+                found.append(process.pid)
+        except psutil.Error:
+            continue
+    return found

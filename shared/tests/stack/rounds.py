@@ -5,11 +5,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 from shared.cli.data import ingest_path
-from shared.cli.loop import parse_strategy
 from shared.cli.oracle import answer_tasks
 from shared.client import GatewayClient
 from shared.models.data import IngestionCreate, IngestionReport, ProjectCreate
 from shared.models.rounds import RoundCreate, RoundView, TrainingParams
+from shared.models.strategies import parse_strategy
 
 TIMEOUT_S = 240.0
 TINY_TRAINING = TrainingParams(epochs=3, image_size=96, batch=4)

@@ -1,45 +1,53 @@
 """k-means on embeddings: one image for each region of the pool; needs no trained model."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator
 
 import numpy as np
-from numpy.typing import NDArray
 
-from labeling_service.app.core.strategies.candidates import Candidate, Choice, embeddings_of
-from labeling_service.app.core.strategies.coreset import farthest_first
+from labeling_service.app.core.strategies.pool import Choice, FloatArray, Pool
+from labeling_service.app.core.strategies.spreading import farthest_first
+from shared.predictions import ScoredImage
 
 
-def choose_kmeans(candidates: Sequence[Candidate], n: int, seed: int) -> list[Choice]:
-    """Return for each of `n` centroids the nearest image of its cluster, the largest cluster first.
+class KMeans:
+    """Takes of each of n clusters the image nearest to its centroid.
 
-    Where the pool has fewer than `n` distinct embeddings, copies fill the rest. The same images, in
-    any order, with the same seed give the same choice.
+    Source:
+        Lloyd 1982; for the batches of active learning Zhdanov 2019 (arXiv:1901.05954).
     """
-    pool = sorted(candidates, key=lambda c: c.image_id)
-    if n >= len(pool):
-        reason = f"the whole pool of {len(pool)} images fits the budget"
-        return [Choice(c.image_id, None, reason) for c in pool]
-    points = embeddings_of(pool)
-    picked = _nearest_to_centroids(points, n, seed)
-    choices = [
-        Choice(
-            pool[i].image_id,
-            distance,
-            f"nearest to the centre of a cluster of {size} images (distance {distance:.3f})",
-        )
-        for i, distance, size in picked
-    ]
-    return choices + _fill(pool, points, [i for i, _, _ in picked], n - len(picked))
+
+    def summarise(self, image: ScoredImage) -> FloatArray:
+        """Return nothing: the embedding is kept of every image."""
+        del image
+        return np.zeros(0, np.float32)
+
+    def order(self, pool: Pool, n: int, seed: int) -> Iterator[Choice]:
+        """Yield the image nearest to each of `n` centroids, the largest cluster first.
+
+        The rest of the pool comes after them, farthest first, so that copies come last.
+        """
+        if n >= len(pool):
+            reason = f"the whole pool of {len(pool)} images fits the budget"
+            yield from (Choice(row, None, reason) for row in range(len(pool)))
+            return
+        chosen = []
+        for row, distance, size in _nearest_to_centroids(pool.embeddings, n, seed):
+            chosen.append(row)
+            reason = f"nearest to the centre of a cluster of {size} images"
+            yield Choice(row, distance, f"{reason} (distance {distance:.3f})")
+        rest = np.delete(np.arange(len(pool)), chosen)
+        centres = pool.embeddings[chosen]
+        for i, distance in farthest_first(pool.embeddings[rest], centres, n):
+            reason = f"distance {distance:.3f} to the nearest chosen image"
+            yield Choice(int(rest[i]), distance, reason)
 
 
-def _nearest_to_centroids(
-    points: NDArray[np.float64], n: int, seed: int
-) -> list[tuple[int, float, int]]:
-    """Return index, distance to the centroid and cluster size, the largest cluster first."""
-    from sklearn.cluster import KMeans
+def _nearest_to_centroids(points: FloatArray, n: int, seed: int) -> list[tuple[int, float, int]]:
+    """Return row, distance to the centroid and cluster size, the largest cluster first."""
+    from sklearn.cluster import KMeans as Lloyd
 
     n_distinct = len(np.unique(points, axis=0))
-    kmeans = KMeans(n_clusters=min(n, n_distinct), random_state=seed, n_init=4).fit(points)
+    kmeans = Lloyd(n_clusters=min(n, n_distinct), random_state=seed, n_init=4).fit(points)
     picked = []
     for cluster, centre in enumerate(kmeans.cluster_centers_):
         members = np.flatnonzero(kmeans.labels_ == cluster)
@@ -49,14 +57,3 @@ def _nearest_to_centroids(
         nearest = int(np.argmin(distances))
         picked.append((int(members[nearest]), float(distances[nearest]), len(members)))
     return sorted(picked, key=lambda p: (-p[2], p[0]))
-
-
-def _fill(
-    pool: Sequence[Candidate], points: NDArray[np.float64], chosen: Sequence[int], n: int
-) -> list[Choice]:
-    rest = [i for i in range(len(pool)) if i not in set(chosen)]
-    filled = farthest_first(points[rest], points[list(chosen)], n)
-    return [
-        Choice(pool[rest[i]].image_id, d, f"distance {d:.3f} to the nearest chosen image")
-        for i, d in filled
-    ]

@@ -1,18 +1,24 @@
 """Random choice: the baseline."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator
 
 import numpy as np
 
-from labeling_service.app.core.strategies.candidates import Choice
+from labeling_service.app.core.strategies.pool import Choice, FloatArray, Pool
+from shared.predictions import ScoredImage
 
 
-def choose_randomly(image_ids: Sequence[str], n: int, seed: int) -> list[Choice]:
-    """Return `n` images drawn without replacement, or all when there are fewer.
+class Uniform:
+    """Every image is as likely as every other, whatever the model sees in it."""
 
-    The same images, in any order, with the same seed give the same choice.
-    """
-    ordered = sorted(image_ids)
-    drawn = np.random.default_rng(seed).permutation(len(ordered))[:n]
-    reason = f"random draw of {len(drawn)} from {len(ordered)} images (seed {seed})"
-    return [Choice(ordered[i], None, reason) for i in drawn]
+    def summarise(self, image: ScoredImage) -> FloatArray:
+        """Return nothing: the draw looks at no image."""
+        del image
+        return np.zeros(0, np.float32)
+
+    def order(self, pool: Pool, n: int, seed: int) -> Iterator[Choice]:
+        """Yield all images in random order; the same ones with the same seed give the same."""
+        drawn = np.random.default_rng(seed).permutation(len(pool))
+        reason = f"random draw of {n} from {len(pool)} images (seed {seed})"
+        for row in drawn:
+            yield Choice(int(row), None, reason)

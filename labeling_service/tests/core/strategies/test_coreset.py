@@ -5,14 +5,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from labeling_service.app.core.strategies.candidates import Candidate
-from labeling_service.app.core.strategies.coreset import choose_coreset, farthest_first
+from labeling_service.app.core.strategies.spreading import farthest_first
+from labeling_service.tests.core.strategies.support import choose, ids, image
 
-NONE = np.zeros(0, np.float32)
-
-
-def candidate(image_id: str, *embedding: float) -> Candidate:
-    return Candidate(image_id, NONE, NONE, NONE, NONE, np.array(embedding, np.float32))
+NOWHERE = np.zeros((0, 2), np.float32)
 
 
 def radius(points: NDArray[np.float64], centres: NDArray[np.float64]) -> float:
@@ -21,12 +17,12 @@ def radius(points: NDArray[np.float64], centres: NDArray[np.float64]) -> float:
 
 
 def test_nothing_is_chosen_from_nothing() -> None:
-    assert choose_coreset([], [candidate("l", 0.0)], 3) == []
+    assert choose("coreset", [], 3, labelled=[image("labelled")]) == []
 
 
 def test_the_farthest_from_the_labelled_comes_first() -> None:
-    pool = [candidate("near", 1.0), candidate("far", 10.0), candidate("middle", 6.0)]
-    chosen = choose_coreset(pool, [candidate("labelled", 0.0)], 3)
+    pool = [image("near", at=[1.0]), image("far", at=[10.0]), image("middle", at=[6.0])]
+    chosen = choose("coreset", pool, 3, labelled=[image("labelled", at=[0.0])])
     assert [(c.image_id, c.value) for c in chosen] == [
         ("far", 10.0),
         ("middle", 4.0),
@@ -36,16 +32,16 @@ def test_the_farthest_from_the_labelled_comes_first() -> None:
 
 
 def test_without_labels_the_image_nearest_to_the_mean_comes_first() -> None:
-    pool = [candidate("left", 0.0), candidate("centre", 4.0), candidate("right", 8.0)]
-    first, *_ = choose_coreset(pool, [], 2)
+    pool = [image("left", at=[0.0]), image("centre", at=[4.0]), image("right", at=[8.0])]
+    first, *_ = choose("coreset", pool, 2)
     assert first.image_id == "centre"
     assert first.reason == "nearest to the mean of 3 images (distance 0.000)"
 
 
 def test_copies_are_chosen_last_and_never_twice() -> None:
-    pool = [candidate("a", 1.0), candidate("b", 1.0), candidate("c", 5.0)]
-    chosen = choose_coreset(pool, [], 5)
-    assert sorted(c.image_id for c in chosen) == ["a", "b", "c"]
+    pool = [image("a", at=[1.0]), image("b", at=[1.0]), image("c", at=[5.0])]
+    chosen = choose("coreset", pool, 5)
+    assert sorted(ids(chosen)) == ["a", "b", "c"]
     assert chosen[-1].value == 0.0
 
 
@@ -62,19 +58,28 @@ def test_the_cover_is_at_most_twice_as_wide_as_the_best_one(
     points: list[tuple[float, float]], n: int
 ) -> None:
     array = np.array(points, np.float64)
-    chosen = [i for i, _ in farthest_first(array, None, n)]
-    assert len(chosen) == len(set(chosen)) == min(n, len(points))
+    order = [i for i, _ in farthest_first(array.astype(np.float32), NOWHERE, n)]
+    assert sorted(order) == list(range(len(points)))
+    chosen = order[:n]
     best = min(
         radius(array, array[list(some)]) for some in combinations(range(len(array)), len(chosen))
     )
-    assert radius(array, array[chosen]) <= 2 * best + 1e-9
+    assert radius(array, array[chosen]) <= 2 * best + 1e-6
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.lists(st.floats(-10, 10, width=32), min_size=4, max_size=12, unique=True))
+def test_asking_for_more_goes_on_where_it_was(values: list[float]) -> None:
+    points = np.array(values, np.float32)[:, None]
+    at_once = list(farthest_first(points, points[:0], len(points)))
+    assert list(farthest_first(points, points[:0], 2)) == at_once
 
 
 @settings(max_examples=30, deadline=None)
 @given(st.permutations(range(6)))
 def test_the_choice_does_not_depend_on_the_order(order: list[int]) -> None:
-    pool = [candidate(str(i), float(i % 3), float(i)) for i in range(6)]
-    labelled = [candidate("l1", 0.0, 0.0), candidate("l2", 2.0, 9.0)]
-    assert choose_coreset([pool[i] for i in order], labelled, 4) == choose_coreset(
-        pool, labelled[::-1], 4
+    pool = [image(str(i), at=(float(i % 3), float(i))) for i in range(6)]
+    labelled = [image("l1", at=(0.0, 0.0)), image("l2", at=(2.0, 9.0))]
+    assert choose("coreset", [pool[i] for i in order], 4, labelled=labelled) == choose(
+        "coreset", pool, 4, labelled=labelled[::-1]
     )

@@ -3,14 +3,20 @@
 from importlib.resources import files
 from pathlib import Path
 
-from labeling_service.app.models.errors import UnknownBaseModel
+from shared.errors import BadRequest
 
 # Besides the shipped ones: random weights, and the file that Ultralytics downloads.
 _OTHERS = ("scratch", "yolov8n.pt")
 
 
+class UnknownBaseModel(BadRequest):
+    """No training can start from this model."""
+
+
 def check_base(base: str | None) -> None:
     """Refuse a base model that no training finds; None is the one of the settings.
+
+    Only names are known, never a path: a request opens no folder of the server.
 
     Raises:
         UnknownBaseModel: it is none of those known; they are named.

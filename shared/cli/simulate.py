@@ -1,0 +1,97 @@
+"""`fovea simulate`: how much does selection save on this data?"""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from shared.cli.context import told_errors
+from shared.errors import BadRequest
+from shared.models.rounds import TrainingParams
+
+QUICK = {"seeds": 3, "start": 10, "rounds": 2, "budget": 10, "iterations": 120, "image_size": 256}
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command()(simulate)
+
+
+def simulate(
+    data: Annotated[Path, typer.Option(help="Labelled folder or zip: YOLO, COCO or VOC.")],
+    strategies: Annotated[
+        str, typer.Option(help="Comma-separated; random is always there.")
+    ] = "random,entropy,class_weighted_entropy",
+    seeds: Annotated[int | None, typer.Option(help="Paired repetitions [5].")] = None,
+    rounds: Annotated[int | None, typer.Option(help="After the common start [3].")] = None,
+    baseline_rounds: Annotated[
+        int | None, typer.Option(help="Of random, so that its curve goes on [as --rounds].")
+    ] = None,
+    start: Annotated[int | None, typer.Option(help="Images of the random start [20].")] = None,
+    budget: Annotated[int | None, typer.Option(help="A round [20].")] = None,
+    budget_unit: Annotated[str, typer.Option(help="images or boxes")] = "images",
+    noise: Annotated[float, typer.Option(help="Share of mistakes the oracle makes.")] = 0.0,
+    iterations: Annotated[int | None, typer.Option(help="Of each training [300].")] = None,
+    image_size: Annotated[int | None, typer.Option(help="Longer side, pixels [320].")] = None,
+    balanced: Annotated[
+        bool, typer.Option(help="Also random with class-balanced batches.")
+    ] = False,
+    full_pool: Annotated[bool, typer.Option(help="Also one model of the whole pool.")] = False,
+    quick: Annotated[bool, typer.Option(help="An answer in minutes: small and few.")] = False,
+    resume: Annotated[bool, typer.Option(help="Add the cells that are missing.")] = False,
+    part: Annotated[str, typer.Option(help="i/n: the i-th of n machines' seeds.")] = "1/1",
+    report_only: Annotated[bool, typer.Option(help="Results of the cells there are.")] = False,
+    output: Path = Path("artifacts/simulate"),
+) -> None:
+    """Replay rounds on labelled data with simulated annotators, and compare with random choice."""
+    from shared.local.stack import stop_on_sigterm
+    from shared.simulate.options import SimulationOptions
+    from shared.simulate.run import report
+    from shared.simulate.run import simulate as run
+
+    given = {
+        "seeds": seeds,
+        "rounds": rounds,
+        "start": start,
+        "budget": budget,
+        "iterations": iterations,
+        "image_size": image_size,
+    }
+    usual = QUICK if quick else {"iterations": 300}
+    chosen = usual | {name: value for name, value in given.items() if value is not None}
+    training = TrainingParams.model_validate(
+        {name: chosen.pop(name) for name in ("iterations", "image_size") if name in chosen}
+    )
+    with told_errors():
+        options = SimulationOptions.model_validate(
+            {
+                **chosen,
+                "data": data,
+                "strategies": [name.strip() for name in strategies.split(",")],
+                "baseline_rounds": baseline_rounds,
+                "budget_unit": budget_unit,
+                "noise": noise,
+                "balanced": balanced,
+                "full_pool": full_pool,
+                "training": training,
+                "output": output,
+            }
+        )
+        stop_on_sigterm()
+        if report_only:
+            report(options)
+        else:
+            run(options, resume=resume, part=read_part(part))
+
+
+def read_part(text: str) -> tuple[int, int]:
+    """Return i and n of `i/n`.
+
+    Raises:
+        BadRequest: it is not of that form, or i is not from 1 to n.
+    """
+    first, _, second = text.partition("/")
+    if first.isdigit() and second.isdigit() and 1 <= int(first) <= int(second):
+        return int(first), int(second)
+    msg = f"--part must be i/n with i from 1 to n: {text!r}"
+    raise BadRequest(msg)

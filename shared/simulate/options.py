@@ -1,0 +1,113 @@
+"""What a replay simulation is asked for, and the cells it consists of."""
+
+import hashlib
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+
+from shared.models.geometry import Frozen
+from shared.models.rounds import TrainingParams
+
+# Always there: what every strategy is compared with.
+BASELINE = "random"
+FULL_POOL = "full pool"
+
+
+class SimulationOptions(Frozen):
+    """One simulation: strategies on one data set, by paired seeds."""
+
+    data: Path
+    strategies: tuple[str, ...] = (BASELINE, "entropy", "class_weighted_entropy")
+    seeds: int = Field(default=5, ge=1, le=1000)
+    start: int = Field(default=20, ge=1, description="Images of the random start set.")
+    rounds: int = Field(default=3, ge=1, le=100, description="After the start.")
+    baseline_rounds: int | None = Field(
+        default=None,
+        ge=1,
+        le=300,
+        description="Rounds of random, so that its curve goes on; unset: as many as `rounds`.",
+    )
+    budget: int = Field(default=20, ge=1)
+    budget_unit: Literal["images", "boxes"] = "images"
+    noise: float = Field(default=0.0, ge=0, le=1, description="Of the oracle.")
+    repeats: int = Field(
+        default=1, ge=0, description="Cells of random trained again with another seed: the noise."
+    )
+    balanced: bool = Field(default=False, description="Random with class-balanced batches beside.")
+    full_pool: bool = Field(default=False, description="A model of the whole pool as reference.")
+    training: TrainingParams = TrainingParams()
+    output: Path = Path("artifacts/simulate")
+
+    def settings(self) -> dict[str, object]:
+        """Return what decides a cell's numbers besides strategy, seed and number of rounds."""
+        return {
+            "start": self.start,
+            "budget": self.budget,
+            "budget_unit": self.budget_unit,
+            "noise": self.noise,
+            "training": self.training.model_dump(mode="json", exclude={"seed"}),
+        }
+
+
+class Cell(Frozen):
+    """One run: a strategy with a seed from the common start to its last round.
+
+    Attributes:
+        strategy: as it is written, `0.8 entropy + 0.2 random`.
+        seed: of data splits, start set and choice.
+        repeat: 0, or the number of another training seed on the same choice.
+        balanced: trained with class-balanced batches.
+        full_pool: one round that takes everything.
+        n_rounds: after the start.
+    """
+
+    strategy: str
+    seed: int
+    n_rounds: int
+    repeat: int = 0
+    balanced: bool = False
+    full_pool: bool = False
+
+    @property
+    def arm(self) -> str:
+        """Return the name that its curve has."""
+        if self.full_pool:
+            return FULL_POOL
+        return f"{self.strategy}, balanced batches" if self.balanced else self.strategy
+
+    @property
+    def slug(self) -> str:
+        """Return its name as a file; unequal cells have unequal names."""
+        words = re.sub(r"[^a-z0-9]+", "-", self.arm.lower()).strip("-")[:24].strip("-")
+        digest = hashlib.sha256(self.arm.encode()).hexdigest()[:6]
+        again = f"-t{self.repeat}" if self.repeat else ""
+        return f"{words}-{digest}-s{self.seed}{again}"
+
+    @property
+    def training_seed(self) -> int:
+        """Return the seed of its trainings."""
+        return self.seed + 10_000 * self.repeat
+
+
+def cells_of(options: SimulationOptions, part: tuple[int, int] = (1, 1)) -> Iterator[Cell]:
+    """Yield the cells, seed by seed.
+
+    Args:
+        options: of the simulation.
+        part: (i, n): only every n-th seed, from the i-th on, for the i-th of n machines.
+    """
+    others = [name for name in dict.fromkeys(options.strategies) if name != BASELINE]
+    baseline_rounds = max(options.baseline_rounds or options.rounds, options.rounds)
+    for seed in range(part[0] - 1, options.seeds, part[1]):
+        yield Cell(strategy=BASELINE, seed=seed, n_rounds=baseline_rounds)
+        for name in others:
+            yield Cell(strategy=name, seed=seed, n_rounds=options.rounds)
+        if options.balanced:
+            yield Cell(strategy=BASELINE, seed=seed, n_rounds=baseline_rounds, balanced=True)
+        if options.full_pool:
+            yield Cell(strategy=BASELINE, seed=seed, n_rounds=1, full_pool=True)
+        if seed < options.repeats:
+            yield Cell(strategy=BASELINE, seed=seed, n_rounds=options.rounds, repeat=1)

@@ -1,0 +1,45 @@
+"""Curves of a simulation, by images and by boxes, with their intervals."""
+
+from pathlib import Path
+
+from shared.demo.pictures import COLOURS
+from shared.simulate.options import BASELINE, FULL_POOL
+from shared.simulate.statistics import Arm, Axis, SimulationResults, Size
+
+GREY = "#555555"
+
+
+def draw_curves(results: SimulationResults, axis: Axis, path: Path) -> None:
+    """Draw test mAP50 by labels: one line an arm, its 95 % interval over seeds as a band."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(8, 5), layout="constrained")
+    axes = figure.subplots()
+    colours = iter(COLOURS * 3)
+    for arm in results.arms:
+        if arm.name == FULL_POOL:
+            full = arm.sizes[-1].map50.mean
+            axes.axhline(full, color=GREY, linestyle=":", label=f"whole pool ({full:.3f})")
+            continue
+        colour = GREY if arm.name == BASELINE else next(colours)
+        x = [_labels(size, axis) for size in arm.sizes]
+        y = [size.map50.mean for size in arm.sizes]
+        axes.plot(x, y, "o-", color=colour, label=f"{arm.name} ({arm.n_seeds} seeds)")
+        axes.fill_between(x, _low(arm), _high(arm), color=colour, alpha=0.15, linewidth=0)
+    axes.set(xlabel=f"labelled {axis}", ylabel="mAP50 on test")
+    axes.set_title(f"{results.dataset.name}: what selection buys, by {axis}", fontsize=11)
+    axes.grid(alpha=0.3)
+    axes.legend(loc="lower right", fontsize=8)
+    figure.savefig(path, dpi=120)
+
+
+def _labels(size: Size, axis: Axis) -> float:
+    return float(size.n_images) if axis == "images" else size.n_boxes
+
+
+def _low(arm: Arm) -> list[float]:
+    return [s.map50.mean if s.map50.low is None else s.map50.low for s in arm.sizes]
+
+
+def _high(arm: Arm) -> list[float]:
+    return [s.map50.mean if s.map50.high is None else s.map50.high for s in arm.sizes]

@@ -1,0 +1,98 @@
+"""Cells as files: one JSON each, so that they can be added, moved between machines and merged."""
+
+import os
+from pathlib import Path
+
+from pydantic import Field, ValidationError
+
+from shared.errors import BadRequest
+from shared.models.geometry import Frozen
+from shared.simulate.options import Cell, SimulationOptions
+
+
+class Point(Frozen):
+    """A model on test, and the labels that it learnt from."""
+
+    n_images: int
+    n_boxes: int
+    map50: float
+    map50_95: float
+    per_class_map50: dict[str, float]
+
+
+class DatasetFacts(Frozen):
+    """The data set of a simulation; `content_hash` covers its held-out labels and class names."""
+
+    name: str
+    classes: tuple[str, ...]
+    n_pool: int
+    n_test: int
+    content_hash: str
+
+
+class CellRecord(Frozen):
+    """What one cell came to."""
+
+    cell: Cell
+    settings: dict[str, object]
+    dataset: DatasetFacts
+    points: tuple[Point, ...] = Field(description="The start first, then one a round.")
+    selected: tuple[tuple[str, ...], ...] = Field(description="Image ids, one tuple a round.")
+    seconds: float
+    machine: str
+
+
+class CellStore:
+    """The folder `cells` of a simulation."""
+
+    def __init__(self, folder: Path) -> None:
+        """Keep cells in `folder`; it is made with the first one."""
+        self.folder = folder
+
+    def read(self, options: SimulationOptions) -> list[CellRecord]:
+        """Return every finished cell.
+
+        Raises:
+            BadRequest: a file is no cell, or was made with other settings or on other data; it is
+                named.
+        """
+        records = [self._load(path) for path in sorted(self.folder.glob("*.json"))]
+        for record in records:
+            _require_same(record, records[0], options)
+        return records
+
+    def finished(self, options: SimulationOptions) -> dict[str, CellRecord]:
+        """Return the finished cells by name."""
+        return {record.cell.slug: record for record in self.read(options)}
+
+    def write(self, record: CellRecord) -> None:
+        """Write one cell, whole or not at all."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        path = self.folder / f"{record.cell.slug}.json"
+        partial = path.with_suffix(f".part{os.getpid()}")
+        partial.write_text(record.model_dump_json(indent=1) + "\n")
+        partial.replace(path)
+
+    def _load(self, path: Path) -> CellRecord:
+        try:
+            return CellRecord.model_validate_json(path.read_bytes())
+        except ValidationError as exc:
+            msg = f"{path} is not a cell of a simulation: {exc.errors()[0]['msg']}"
+            raise BadRequest(msg) from exc
+
+
+def _require_same(record: CellRecord, first: CellRecord, options: SimulationOptions) -> None:
+    wanted = options.settings()
+    for name, value in wanted.items():
+        if record.settings.get(name) != value:
+            msg = (
+                f"cell {record.cell.slug!r} in {options.output} has {name} = "
+                f"{record.settings.get(name)}, asked for is {value}: choose another --output"
+            )
+            raise BadRequest(msg)
+    if record.dataset.content_hash != first.dataset.content_hash:
+        msg = (
+            f"cells {first.cell.slug!r} and {record.cell.slug!r} in {options.output} come from "
+            f"different data ({first.dataset.name}, {record.dataset.name})"
+        )
+        raise BadRequest(msg)

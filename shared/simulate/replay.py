@@ -1,0 +1,188 @@
+"""Cells on a running stack: rounds of isolated projects, answered by oracles."""
+
+import hashlib
+import platform
+import time
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from shared.cli.data import ingest_path
+from shared.cli.oracle import answer_tasks
+from shared.client import GatewayClient
+from shared.errors import AppError, BadRequest, NotFound
+from shared.models.data import IngestionCreate, ProjectCopy, ProjectCreate
+from shared.models.registry import ModelCopy, TrainingResult
+from shared.models.rounds import RoundCreate, RoundView
+from shared.models.strategies import RandomStrategy, Strategy, parse_strategy
+from shared.simulate.options import Cell, SimulationOptions
+from shared.simulate.records import CellRecord, DatasetFacts, Point
+
+POLL_S = 0.2
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Start:
+    """What all cells of a seed begin with: labels and the model that learnt from them."""
+
+    project: str
+    dataset_version: int
+    model_version: int
+    point: Point
+    dataset: DatasetFacts
+
+
+class Replay:
+    """Runs cells one after the other through the services of one stack."""
+
+    def __init__(self, client: GatewayClient, options: SimulationOptions, say: Say) -> None:
+        """Work through `client`; `say` is told in words what is going on."""
+        self._client = client
+        self._options = options
+        self._say = say
+        self._starts: dict[int, Start] = {}
+
+    def run(self, cell: Cell) -> CellRecord:
+        """Run one cell to its end.
+
+        Raises:
+            AppError: a round failed; the message has its step and error.
+        """
+        started = time.monotonic()
+        start = self.start(cell.seed)
+        project = f"{cell.slug[:48]}-{uuid.uuid4().hex[:8]}"
+        copy = ProjectCopy(name=project, dataset_version=start.dataset_version)
+        self._client.copy_project(start.project, copy)
+        model = self._client.copy_model(
+            project, ModelCopy(source_project=start.project, model_version=start.model_version)
+        ).version
+        points, selected = [start.point], []
+        for index in range(1, cell.n_rounds + 1):
+            if not self._client.images(project, split="train", labelled=False, limit=1).images:
+                break
+            self._say(f"{cell.slug}: round {index} of {cell.n_rounds}")
+            found = self._round(project, self._request(cell, index, model))
+            model = _known(found.model_version)
+            points.append(self._point(project, found))
+            selected.append(tuple(image.image_id for image in found.selected))
+        return CellRecord(
+            cell=cell,
+            settings=self._options.settings(),
+            dataset=start.dataset,
+            points=tuple(points),
+            selected=tuple(selected),
+            seconds=round(time.monotonic() - started, 1),
+            machine=platform.platform(),
+        )
+
+    def start(self, seed: int) -> Start:
+        """Return the common start of a seed; it is labelled and trained once."""
+        if seed not in self._starts:
+            self._starts[seed] = self._make_start(seed)
+        return self._starts[seed]
+
+    def _make_start(self, seed: int) -> Start:
+        project = f"start-s{seed}"
+        try:
+            self._client.project(project)
+        except NotFound:
+            self._say(f"seed {seed}: reading {self._options.data}")
+            self._client.create_project(ProjectCreate(name=project, seed=seed))
+            ingest_path(self._client, project, self._options.data, IngestionCreate(as_oracle=True))
+        self._say(f"seed {seed}: training on {self._options.start} random images")
+        request = RoundCreate(
+            strategy=RandomStrategy(),
+            budget=self._options.start,
+            training=self._options.training.model_copy(update={"seed": seed}),
+            seed=seed,
+            stop_after="training",
+        )
+        found = self._round(project, request)
+        return Start(
+            project=project,
+            dataset_version=_known(found.dataset_version),
+            model_version=_known(found.model_version),
+            point=self._point(project, found),
+            dataset=self._facts(project),
+        )
+
+    def _request(self, cell: Cell, index: int, model: int) -> RoundCreate:
+        options = self._options
+        training = {"seed": cell.training_seed, "balance": cell.balanced}
+        budget = 100_000 if cell.full_pool else options.budget
+        return RoundCreate(
+            strategy=strategy_of(cell),
+            budget=budget,
+            budget_unit="images" if cell.full_pool else options.budget_unit,
+            training=options.training.model_copy(update=training),
+            seed=1000 * cell.seed + index,
+            scored_by=model,
+            stop_after="training",
+        )
+
+    def _round(self, project: str, request: RoundCreate) -> RoundView:
+        """Run a round to its end, also one that an earlier run of this program began."""
+        rounds = [r for r in self._client.rounds(project) if r.state not in {"failed", "cancelled"}]
+        same = [r for r in rounds if r.request == request]
+        found = same[-1] if same else self._client.create_round(project, request)
+        while found.finished_at is None:
+            if found.state == "labelling" and found.n_done < found.n_tasks:
+                answer_tasks(
+                    self._client,
+                    project,
+                    found.id,
+                    noise=self._options.noise,
+                    seed=request.seed,
+                )
+            time.sleep(POLL_S)
+            found = self._client.round(project, found.id)
+        if found.state != "done":
+            msg = f"round {found.index} of project {project!r} is {found.state}: {found.error}"
+            raise AppError(msg)
+        return found
+
+    def _point(self, project: str, found: RoundView) -> Point:
+        job = next(step.job_id for step in found.steps if step.step == "train")
+        training = TrainingResult.model_validate(self._client.job(job).result)
+        version = self._client.dataset_version(project, training.dataset_version)
+        test = training.metrics.get("test")
+        if test is None:
+            msg = f"{self._options.data} leaves no labelled test image, so nothing can be measured"
+            raise BadRequest(msg)
+        return Point(
+            n_images=version.n_images.get("train", 0),
+            n_boxes=version.n_boxes.get("train", 0),
+            map50=test.map50,
+            map50_95=test.map50_95,
+            per_class_map50=test.per_class_map50,
+        )
+
+    def _facts(self, project: str) -> DatasetFacts:
+        view = self._client.project(project)
+        digest = hashlib.sha256("\n".join(view.classes).encode())
+        for image in self._client.iter_images(project):
+            digest.update(image.id.encode())
+        return DatasetFacts(
+            name=self._options.data.resolve().name,
+            classes=view.classes,
+            n_pool=view.n_by_split.get("train", 0),
+            n_test=view.n_by_split.get("test", 0),
+            content_hash=digest.hexdigest(),
+        )
+
+
+def strategy_of(cell: Cell) -> Strategy:
+    """Return the strategy that a cell chooses by.
+
+    Raises:
+        BadRequest: there is none of that name.
+    """
+    return parse_strategy(cell.strategy)
+
+
+def _known(version: int | None) -> int:
+    if version is None:
+        msg = "a finished round has no version"
+        raise ValueError(msg)
+    return version

@@ -1,0 +1,141 @@
+"""A simulation from its options to its results: stack up, missing cells, tables and pictures."""
+
+import csv
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from shared.cli.context import console
+from shared.client import GatewayClient
+from shared.errors import BadRequest
+from shared.local.stack import EmbeddedStack
+from shared.simulate.options import Cell, SimulationOptions, cells_of
+from shared.simulate.pictures import draw_curves
+from shared.simulate.records import CellRecord, CellStore
+from shared.simulate.replay import Replay, strategy_of
+from shared.simulate.statistics import Interval, SimulationResults, summarise
+
+
+def simulate(
+    options: SimulationOptions, *, resume: bool, part: tuple[int, int] = (1, 1)
+) -> SimulationResults:
+    """Run the cells that are missing and write `results.json`, `results.csv` and the curves.
+
+    Raises:
+        BadRequest: no such data; a strategy nobody knows; cells of an earlier run are there and
+            `resume` is not set, or they were made otherwise.
+        AppError: a round failed.
+    """
+    if not options.data.exists():
+        msg = f"no such file or folder: {options.data}"
+        raise BadRequest(msg)
+    wanted = list(cells_of(options, part))
+    for cell in wanted:
+        strategy_of(cell)
+    store = CellStore(options.output / "cells")
+    finished = store.finished(options)
+    if finished and not resume:
+        msg = (
+            f"{options.output} has {len(finished)} finished cells: go on with --resume, or choose "
+            "another --output"
+        )
+        raise BadRequest(msg)
+    missing = [c for c in wanted if _is_missing(c, finished.get(c.slug))]
+    if missing:
+        _run(options, store, missing, n_done=len(wanted) - len(missing))
+    return report(options)
+
+
+def report(options: SimulationOptions) -> SimulationResults:
+    """Write results and curves from the cells that are there, and print the verdicts.
+
+    Raises:
+        BadRequest: there are no cells of random.
+    """
+    records = CellStore(options.output / "cells").read(options)
+    try:
+        results = summarise(records)
+    except ValueError as exc:
+        msg = f"{options.output}: {exc}"
+        raise BadRequest(msg) from exc
+    (options.output / "results.json").write_text(results.model_dump_json(indent=2) + "\n")
+    _write_csv(records, options.output / "results.csv")
+    draw_curves(results, "images", options.output / "curves_images.png")
+    draw_curves(results, "boxes", options.output / "curves_boxes.png")
+    _print(results, options.output)
+    return results
+
+
+def _is_missing(cell: Cell, record: CellRecord | None) -> bool:
+    if record is None:
+        return True
+    # A cell that stopped early has used up its pool.
+    labelled = record.points[-1].n_images
+    return record.cell.n_rounds < cell.n_rounds and labelled < record.dataset.n_pool
+
+
+def _run(
+    options: SimulationOptions, store: CellStore, missing: Sequence[Cell], *, n_done: int
+) -> None:
+    stack = EmbeddedStack(options.output / "state", fixed_ports=False)
+    stack.stop()
+    bar = Progress(
+        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(),
+        console=console,
+    )  # fmt: skip
+    try:
+        stack.start(say=lambda text: console.print(f"  {text}", highlight=False))
+        client = GatewayClient(stack.urls["gateway"], stack.api_key)
+        with bar:
+            shown = bar.add_task("cells", total=n_done + len(missing), completed=n_done)
+            replay = Replay(client, options, lambda text: bar.update(shown, description=text))
+            for cell in missing:
+                store.write(replay.run(cell))
+                bar.advance(shown)
+        client.close()
+    finally:
+        stack.stop()
+    shutil.rmtree(options.output / "state")
+
+
+def _write_csv(records: Sequence[CellRecord], path: Path) -> None:
+    columns = ("n_images", "n_boxes", "map50", "map50_95")
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(("arm", "seed", "repeat", "round", *columns))
+        for record in records:
+            cell = record.cell
+            for index, point in enumerate(record.points):
+                values = (getattr(point, name) for name in columns)
+                writer.writerow((cell.arm, cell.seed, cell.repeat, index, *values))
+
+
+def _print(results: SimulationResults, output: Path) -> None:
+    table = Table("arm", "seeds", "images", "boxes", "mAP50", "difference at equal images, boxes")
+    for arm in results.arms:
+        last = arm.sizes[-1]
+        table.add_row(
+            arm.name,
+            str(arm.n_seeds),
+            str(last.n_images),
+            f"{last.n_boxes:.0f}",
+            _text(last.map50),
+            f"{_text(arm.difference_images)}, {_text(arm.difference_boxes)}",
+        )
+    console.print(table)
+    if results.noise_map50 is not None:
+        console.print(f"another training seed moves mAP50 by {results.noise_map50:.3f} (1 s.d.)")
+    for arm in results.arms:
+        console.print(f"{arm.name}: {arm.verdict}", highlight=False, markup=False)
+    console.print(f"look at {output}/: results.json, results.csv, curves_*.png", highlight=False)
+
+
+def _text(value: Interval | None) -> str:
+    if value is None:
+        return "-"
+    if value.low is None or value.high is None:
+        return f"{value.mean:.3f}"
+    return f"{value.mean:.3f} ± {(value.high - value.low) / 2:.3f}"

@@ -1,0 +1,92 @@
+"""Cells: which there are, how they are kept, which do not fit together."""
+
+from pathlib import Path
+
+import pytest
+
+from shared.cli.simulate import read_part
+from shared.errors import BadRequest
+from shared.simulate.options import Cell, SimulationOptions, cells_of
+from shared.simulate.records import CellStore
+from shared.simulate.run import report
+from shared.tests.simulate.cells import record
+from shared.tests.simulate.test_statistics import arms
+
+OPTIONS = SimulationOptions(
+    data=Path("data"), strategies=("entropy", "random", "entropy"), seeds=3, rounds=2
+)
+
+
+def test_random_is_always_there_and_no_cell_twice() -> None:
+    cells = list(cells_of(OPTIONS))
+    plain = [(c.strategy, c.seed) for c in cells if not c.repeat]
+    assert plain == [(s, i) for i in range(3) for s in ("random", "entropy")]
+    assert [(c.strategy, c.seed) for c in cells if c.repeat] == [("random", 0)]
+
+
+def test_parts_are_disjoint_and_together_whole() -> None:
+    parts = [list(cells_of(OPTIONS, (i, 2))) for i in (1, 2)]
+    assert {c.slug for p in parts for c in p} == {c.slug for c in cells_of(OPTIONS)}
+    assert not {c.seed for c in parts[0]} & {c.seed for c in parts[1]}
+
+
+def test_random_may_go_on_longer() -> None:
+    cells = list(cells_of(OPTIONS.model_copy(update={"baseline_rounds": 6})))
+    assert {(c.strategy, c.n_rounds) for c in cells if not c.repeat} == {
+        ("random", 6),
+        ("entropy", 2),
+    }
+
+
+def test_unequal_cells_have_unequal_names() -> None:
+    long = "0.8 class_weighted_entropy + 0.2 random"
+    names = {
+        Cell(strategy=s, seed=1, n_rounds=2, repeat=r, balanced=b).slug
+        for s in (long, long.replace("0.2", "0.3"), "random")
+        for r in (0, 1)
+        for b in (False, True)
+    }
+    assert len(names) == 12
+
+
+@pytest.mark.parametrize("text", ["", "1", "0/2", "3/2", "a/b", "1/2/3"])
+def test_a_part_that_is_none_is_refused(text: str) -> None:
+    with pytest.raises(BadRequest, match="--part must be i/n"):
+        read_part(text)
+
+
+def test_cells_give_the_same_results_whenever_they_were_made(tmp_path: Path) -> None:
+    options = OPTIONS.model_copy(update={"output": tmp_path})
+    cells = arms(offset=0.1)
+    contents: list[bytes] = []
+    for order in (cells, cells[::-1]):
+        for cell in order:
+            late = cell.model_copy(
+                update={"settings": options.settings(), "seconds": len(contents)}
+            )
+            CellStore(tmp_path / "cells").write(late)
+        report(options)
+        contents.append((tmp_path / "results.json").read_bytes())
+        assert (tmp_path / "curves_images.png").stat().st_size > 10_000
+        assert (tmp_path / "results.csv").read_text().count("\n") == 6 * (4 + 3) + 1
+    assert contents[0] == contents[1]
+
+
+def test_a_cell_made_otherwise_is_refused_by_name(tmp_path: Path) -> None:
+    options = OPTIONS.model_copy(update={"output": tmp_path})
+    store = CellStore(tmp_path / "cells")
+    store.write(record("random", 0, [(5, 9, 0.1)], settings=options.settings() | {"budget": 7}))
+    with pytest.raises(BadRequest, match=r"random-.*-s0.* has budget = 7, asked for is 20"):
+        store.read(options)
+
+
+def test_a_file_that_is_no_cell_is_refused_by_name(tmp_path: Path) -> None:
+    (tmp_path / "cells").mkdir()
+    (tmp_path / "cells" / "x.json").write_text("{}")
+    with pytest.raises(BadRequest, match=r"x\.json is not a cell"):
+        CellStore(tmp_path / "cells").read(OPTIONS)
+
+
+def test_without_cells_there_is_no_report(tmp_path: Path) -> None:
+    with pytest.raises(BadRequest, match="no finished cell of 'random'"):
+        report(OPTIONS.model_copy(update={"output": tmp_path}))

@@ -1,0 +1,121 @@
+"""The evidence: known cells give known differences, savings and words."""
+
+import numpy as np
+import pytest
+
+from shared.simulate.records import CellRecord
+from shared.simulate.statistics import (
+    interval,
+    labels_needed,
+    mean_height,
+    summarise,
+    training_noise,
+)
+from shared.tests.simulate.cells import record
+
+SLOW = [(10, 20, 0.4), (20, 40, 0.5), (30, 60, 0.6), (40, 80, 0.7)]
+
+
+def arms(offset: float, spread: float = 0.0, n_seeds: int = 6) -> list[CellRecord]:
+    """Return random, and a strategy `offset` above it after the start, different in each seed."""
+    rng = np.random.default_rng(1)
+    cells = []
+    for seed in range(n_seeds):
+        shift = float(rng.normal(0, 0.05))
+        cells.append(record("random", seed, [(i, b, m + shift) for i, b, m in SLOW]))
+        gain = offset + float(rng.normal(0, spread)) if spread else offset
+        chosen = [
+            (i, b, m + shift + (gain if step else 0)) for step, (i, b, m) in enumerate(SLOW[:3])
+        ]
+        cells.append(record("entropy", seed, chosen))
+    return cells
+
+
+def test_a_constant_gain_is_found_whatever_the_seeds_do() -> None:
+    results = summarise(arms(offset=0.1))
+    entropy = results.arms[1]
+    assert entropy.name == "entropy"
+    # From the start on the gain grows linearly to the first round, then stays: (0.05 + 0.1) / 2.
+    assert entropy.difference_images is not None
+    assert entropy.difference_images.mean == pytest.approx(0.075, abs=1e-3)
+    assert entropy.difference_images.low == pytest.approx(0.075, abs=1e-3)
+    # With 20 images it is where random is with 30, with 30 where random is with 40.
+    assert [s.saved for s in entropy.saved_images] == pytest.approx([1 / 3, 1 / 4])
+    assert [s.random_needs for s in entropy.saved_images] == pytest.approx([30, 40])
+    assert not any(s.bound for s in entropy.saved_images)
+    assert "better than random" in entropy.verdict
+    assert "saves 25% of the labels" in entropy.verdict
+
+
+def test_noise_is_not_taken_for_a_gain() -> None:
+    entropy = summarise(arms(offset=0.0, spread=0.05)).arms[1]
+    assert entropy.verdict.startswith("by images: not distinguishable from random")
+    assert entropy.difference_images is not None
+    low, high = entropy.difference_images.low, entropy.difference_images.high
+    assert low is not None
+    assert high is not None
+    assert low < 0 < high
+
+
+def test_a_loss_is_called_one() -> None:
+    assert summarise(arms(offset=-0.1)).arms[1].verdict.startswith("by images: worse than random")
+
+
+def test_one_seed_shows_nothing() -> None:
+    entropy = summarise(arms(offset=0.1, n_seeds=1)).arms[1]
+    assert "a single seed, which shows nothing yet" in entropy.verdict
+    assert entropy.saved_images[0].low is None
+
+
+def test_more_boxes_for_the_same_images_are_counted() -> None:
+    cells = []
+    for seed in range(3):
+        cells.append(record("random", seed, SLOW))
+        crowded = [(10, 20, 0.4), (20, 60, 0.6), (30, 80, 0.7)]
+        cells.append(record("entropy", seed, crowded))
+    entropy = summarise(cells).arms[1]
+    assert entropy.difference_images is not None
+    assert entropy.difference_images.mean > 0.05
+    assert entropy.difference_boxes is not None
+    assert entropy.difference_boxes.mean == pytest.approx(0, abs=1e-9)
+    assert [s.saved for s in entropy.saved_boxes] == pytest.approx([0, 0])
+
+
+def test_beyond_the_end_of_random_a_saving_is_only_a_bound() -> None:
+    entropy = summarise(arms(offset=0.3)).arms[1]
+    assert entropy.saved_images[-1].bound
+    assert entropy.saved_images[-1].random_needs is None
+    assert entropy.saved_images[-1].saved == pytest.approx(1 - 30 / 40)
+    assert "at least 25%" in entropy.verdict
+
+
+def test_without_random_there_is_nothing_to_say() -> None:
+    with pytest.raises(ValueError, match="'random'"):
+        summarise([record("entropy", 0, SLOW)])
+
+
+def test_noise_comes_from_pairs_on_the_same_labels_alone() -> None:
+    first = record("random", 0, SLOW)
+    again = record("random", 0, [(i, b, m + 0.02) for i, b, m in SLOW], repeat=1)
+    other = record("random", 1, [(i, b, m + 9) for i, b, m in SLOW], repeat=1)
+    assert training_noise([first, again, other]) == pytest.approx(0.02 / np.sqrt(2))
+    assert training_noise([first]) is None
+
+
+def test_the_interval_is_students() -> None:
+    found = interval([1.0, 2.0, 3.0])
+    # t(0.975, 2) = 4.303, standard error 1 / sqrt(3)
+    assert found.mean == pytest.approx(2)
+    assert found.high == pytest.approx(2 + 4.3027 / np.sqrt(3), abs=1e-3)
+
+
+def test_a_dip_of_random_is_no_loss_of_what_it_reached() -> None:
+    dipping = (np.array([10.0, 20, 30]), np.array([0.5, 0.4, 0.6]))
+    assert labels_needed(dipping, 0.45) == 10
+    assert labels_needed(dipping, 0.55) == pytest.approx(25)
+    assert labels_needed(dipping, 0.61) is None
+
+
+def test_the_mean_height_of_a_line_is_its_middle() -> None:
+    line = (np.array([0.0, 10.0]), np.array([0.0, 1.0]))
+    assert mean_height(line, 2, 6) == pytest.approx(0.4, abs=1e-6)
