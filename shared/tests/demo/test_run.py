@@ -107,6 +107,5 @@ def test_peak_memory_counts_the_stack_and_this_process(tmp_path: Path) -> None:
         while memory.peak_mb == 0.0:
             assert time.monotonic() < deadline
             time.sleep(0.1)
-    own = EmbeddedStack(tmp_path / "none").pss_mb()
-    assert own == 0.0
+    # The tests' own process, with everything that the demo imports, is above 50 MB.
     assert memory.peak_mb > 250

@@ -12,7 +12,7 @@ import psutil
 import pytest
 
 from shared.local.config import MEMBER, ROOT
-from shared.local.programs import DEFAULT_PORTS
+from shared.local.programs import DEFAULT_PORTS, Program
 from shared.local.stack import EmbeddedStack, StackRunning
 from shared.settings import load_settings
 from shared.tests.local.processes import HOLDS_LOCK, IGNORES_SIGTERM, SLEEPS, member, supervisor
@@ -126,6 +126,35 @@ def test_memory_is_that_of_the_supervisor_and_below(tmp_path: Path) -> None:
     assert EmbeddedStack(tmp_path).pss_mb() == 0.0
     with supervisor(tmp_path, "kept = b'x' * 100_000_000; " + SLEEPS):
         assert 100 < EmbeddedStack(tmp_path).pss_mb() < 200
+
+
+def test_a_killed_process_has_another_pid_once_it_is_up_again(tmp_path: Path) -> None:
+    stack = EmbeddedStack(tmp_path, fixed_ports=False)
+    stack.config.choose_ports()
+    code = ("-c", "import time; time.sleep(120)")
+    stack.config.programs = [Program("jobs", (sys.executable, *code), stack.config.ports["jobs"])]
+    stack.config.write_files()
+    (tmp_path / "logs").mkdir()
+    assert stack.pid("jobs") == 0
+    command = [sys.executable, "-m", "supervisor.supervisord", "-c", f"{tmp_path}/supervisord.conf"]
+    supervised = subprocess.Popen(command, env=stack.config.environment())
+    try:
+        first = wait_for_pid(stack, "jobs")
+        assert psutil.Process(first).cmdline()[-1] == code[-1]
+        os.kill(first, signal.SIGKILL)
+        assert wait_for_pid(stack, "jobs", other_than=first) != first
+    finally:
+        stack.stop()
+        supervised.wait()
+    assert members(tmp_path) == []
+
+
+def wait_for_pid(stack: EmbeddedStack, name: str, other_than: int = 0) -> int:
+    deadline = time.monotonic() + 60
+    while (pid := stack.pid(name)) in {0, other_than}:
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    return pid
 
 
 def members(state: Path) -> list[int]:
