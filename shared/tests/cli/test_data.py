@@ -1,0 +1,132 @@
+"""`fovea project` and `fovea ingest` against the real gateway, data service and its worker."""
+
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from data_service.app.main import create_app as data_service
+from data_service.app.worker import build as data_tasks
+from data_service.tests.builders import png
+from gateway.app.main import create_app as gateway
+from gateway.app.models.schemas import KeyCreate
+from gateway.app.services.keys import ApiKeys
+from gateway.tests.upstream import serving
+from shared.cli.data import ingest_path
+from shared.cli.main import app
+from shared.client import GatewayClient
+from shared.database import Base, Database
+from shared.errors import BadRequest
+from shared.jobs.bell import Bell, make_celery
+from shared.jobs.store import JobStore
+from shared.jobs.worker import JobRunner
+from shared.models.data import IngestionCreate, ProjectCreate
+from shared.settings import Settings
+
+CLASSES = ("[b]", "[/x]", ":cat:")
+
+
+@pytest.fixture
+def client(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[GatewayClient]:
+    """A client of a gateway with the project `farm`, which the commands reach too."""
+    settings = Settings(
+        database_url=f"sqlite:///{tmp_path}/fovea.db",
+        object_store_url=f"file:{tmp_path}/objects",
+        broker_url="redis://127.0.0.1:1/0",
+    )
+    database = Database(settings.database_url)
+    Base.metadata.create_all(database.engine)
+    key = ApiKeys(database, settings.service_key).create(KeyCreate(name="ann", role="admin")).key
+    with (
+        working(settings, database),
+        serving(data_service(settings)) as data_url,
+        serving(gateway(settings.model_copy(update={"data_url": data_url}))) as url,
+    ):
+        monkeypatch.setenv("FOVEA_GATEWAY_URL", url)
+        monkeypatch.setenv("FOVEA_API_KEY", key)
+        found = GatewayClient(url, key)
+        found.create_project(ProjectCreate(name="farm", classes=CLASSES))
+        yield found
+        found.close()
+    database.close()
+
+
+@contextmanager
+def working(settings: Settings, database: Database) -> Iterator[None]:
+    """Run the worker of the queue `data` as a thread, which looks for jobs instead of the bell."""
+    store = JobStore(database, Bell(make_celery(settings)), settings)
+    runner = JobRunner("data", store, settings)
+    task = data_tasks(settings)["data.ingest"]
+    over = threading.Event()
+
+    def work() -> None:
+        while not over.wait(0.1):
+            for job in store.list(state="queued"):
+                runner.run(job.id, task)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+
+
+def test_class_names_that_look_like_markup_are_listed_as_they_are(client: GatewayClient) -> None:
+    assert client.project("farm").classes == CLASSES
+    done = CliRunner().invoke(app, ["project", "list"])
+    assert done.exit_code == 0
+    assert "[b], [/x], :cat:" in done.stdout
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Two images, a third by a link and a fourth by a name in Latin-1."""
+    root = tmp_path / "set"
+    root.mkdir()
+    (tmp_path / "outside.png").write_bytes(png(9))
+    for seed, name in enumerate((b"a.png", b"b.png", b"caf\xe9.png")):
+        (root / os.fsdecode(name)).write_bytes(png(seed))
+    (root / "[b].png").symlink_to(tmp_path / "outside.png")
+    return root
+
+
+def test_a_folder_is_ingested_without_what_cannot_be_sent(
+    client: GatewayClient, folder: Path
+) -> None:
+    report = ingest_path(client, "farm", folder, IngestionCreate())
+    assert report.n_added == 2
+    assert [(r.name, r.reason, r.detail) for r in report.rejected] == [
+        ("[b].png", "link", "a symbolic link"),
+        ("caf?.png", "unreadable", "the name is not UTF-8"),
+    ]
+    assert {image.name for image in client.iter_images("farm")} == {"a.png", "b.png"}
+
+
+def test_what_was_left_out_is_printed_by_name(client: GatewayClient, folder: Path) -> None:
+    assert client
+    (folder / "broken.png").write_bytes(b"no picture")
+    done = CliRunner().invoke(app, ["ingest", str(folder)])
+    assert (done.exit_code, done.stderr) == (0, "")
+    assert "2 images added" in done.stdout
+    assert "  not taken: [b].png: link: a symbolic link\n" in done.stdout
+    assert "  not taken: caf?.png: unreadable: the name is not UTF-8\n" in done.stdout
+    assert "  not taken: broken.png: " in done.stdout
+
+
+def test_a_single_file_whose_name_is_not_utf8_is_refused_by_it(
+    client: GatewayClient, folder: Path
+) -> None:
+    with pytest.raises(BadRequest, match=r"the name is not UTF-8: 'caf\?\.png'"):
+        ingest_path(client, "farm", folder / os.fsdecode(b"caf\xe9.png"), IngestionCreate())
+
+
+def test_jobs_of_an_unknown_project_are_an_error_that_names_it(client: GatewayClient) -> None:
+    assert client
+    done = CliRunner().invoke(app, ["jobs", "list", "-p", "nowhere"])
+    assert (done.exit_code, done.stderr) == (1, "error: unknown project: 'nowhere'\n")
