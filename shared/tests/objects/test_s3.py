@@ -40,7 +40,7 @@ OFF_FLAGS = (
 ACCESS, SECRET = "fovea-access", "fovea-secret-of-the-tests"
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     folder = tmp_path_factory.mktemp("seaweedfs")
     ports = dict(zip(PORT_FLAGS, free_ports(len(PORT_FLAGS)), strict=True))
