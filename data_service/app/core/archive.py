@@ -1,5 +1,6 @@
 """Unpacking of archives that nobody vouches for."""
 
+import lzma
 import stat
 import zipfile
 import zlib
@@ -15,6 +16,11 @@ _MAX_ENTRIES = 1_000_000
 # the header says.
 _MAX_RATIO = 200
 _RATIO_FROM_BYTES = 4 << 20
+# What zipfile and the decoders behind it raise on bytes that are broken, or of a later version.
+_BROKEN = (
+    zipfile.BadZipFile, zlib.error, lzma.LZMAError, OSError, ValueError, EOFError,
+    NotImplementedError, RuntimeError,
+)  # fmt: skip
 
 
 class _Refused(Exception):
@@ -63,7 +69,7 @@ def unpack(archive: BinaryIO, target: Path, max_bytes: int) -> list[Rejection]:
                     _unpack_entry(opened, info, target, budget)
                 except _Refused as exc:
                     rejected.append(_rejection(info.filename, exc.reason, exc.detail))
-    except (zipfile.BadZipFile, OSError, ValueError, EOFError) as exc:
+    except _BROKEN as exc:
         rejected.append(_rejection("archive", "unreadable", f"no readable zip: {exc}"))
     return rejected
 
@@ -74,15 +80,17 @@ def _unpack_entry(
     path = target / _safe_name(info)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("xb") as file:
-            _copy(opened, info, file, budget)
+        path.touch(exist_ok=False)
     except FileExistsError as exc:
         raise _Refused("unsafe_path", "the archive has this path twice") from exc
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as exc:
-        path.unlink(missing_ok=True)
-        raise _Refused("unreadable", f"broken entry: {exc}") from exc
     except OSError as exc:
         raise _Refused("unsafe_path", f"the path cannot be written: {exc.strerror}") from exc
+    try:
+        with path.open("wb") as file:
+            _copy(opened, info, file, budget)
+    except _BROKEN as exc:
+        path.unlink(missing_ok=True)
+        raise _Refused("unreadable", f"broken entry: {exc}") from exc
     except _Refused:
         path.unlink(missing_ok=True)
         raise

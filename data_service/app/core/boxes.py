@@ -11,6 +11,8 @@ CLIP_TOLERANCE = 0.01
 # 1e-6 of an image 10 000 pixels wide is a hundredth of a pixel.
 DECIMALS = 6
 _ASPECT_TOLERANCE = 0.01
+# Of any image format; larger numbers cannot be divided by.
+_MAX_SIDE = 2**32 - 1
 
 Box = tuple[float, float, float, float]
 
@@ -121,7 +123,7 @@ def unit_transform(picture: PictureSize, box_size: tuple[int, int] | None) -> Un
     speaks of the same picture at another scale is fine.
 
     Raises:
-        OtherSize: the shape is another one.
+        OtherSize: the shape is another one, or that of no image.
     """
     if box_size is None:
         return UnitTransform(1.0, 1.0, 1)
@@ -130,6 +132,9 @@ def unit_transform(picture: PictureSize, box_size: tuple[int, int] | None) -> Un
         return UnitTransform(picture.width, picture.height, 1)
     if picture.orientation >= 5 and (height, width) == (picture.width, picture.height):
         return UnitTransform(width, height, picture.orientation)
+    if max(width, height) > _MAX_SIDE:
+        msg = f"is for {width}x{height}, no image is larger than {_MAX_SIDE} on a side"
+        raise OtherSize(msg)
     if abs(width * picture.height / (height * picture.width) - 1) > _ASPECT_TOLERANCE:
         msg = f"is for {width}x{height}, the image is {picture.width}x{picture.height}"
         raise OtherSize(msg)

@@ -10,10 +10,11 @@ from sqlalchemy.exc import IntegrityError
 
 from data_service.app.core.boxes import OtherSize, PictureSize, annotations_of, unit_transform
 from data_service.app.core.formats.parsed import Parsed, RawImage
-from data_service.app.core.images import BadImage, DecodedImage, decode_image
+from data_service.app.core.images import DecodedImage, decode_image
 from data_service.app.core.tree import FileTree
 from data_service.app.models.tables import ImageRow
 from shared.database import Database
+from shared.images import BadImage
 from shared.models.data import DuplicatePair, Rejection, RejectionReason, Split
 from shared.models.geometry import Annotation
 from shared.objects.port import ObjectStore

@@ -88,3 +88,25 @@ def test_a_broken_entry_is_unreadable(tmp_path: Path) -> None:
     [(name, reason, _)] = unpacked(bytes(data), tmp_path / "t")
     assert (name, reason) == ("a.bin", "unreadable")
     assert sorted(p.name for p in (tmp_path / "t").iterdir()) == ["b.txt"]
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_LZMA, zipfile.ZIP_BZIP2])
+def test_a_broken_entry_of_another_method_is_unreadable(tmp_path: Path, method: int) -> None:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", method) as archive:
+        archive.writestr("a.bin", bytes(range(256)) * 40)
+        archive.writestr("b.txt", b"good")
+    data = bytearray(buffer.getvalue())
+    data[40:60] = b"\xff" * 20
+    [(name, reason, detail)] = unpacked(bytes(data), tmp_path / "t")
+    assert (name, reason) == ("a.bin", "unreadable")
+    assert detail.startswith("broken entry: ")
+    assert sorted(p.name for p in (tmp_path / "t").iterdir()) == ["b.txt"]
+
+
+def test_an_archive_of_a_later_version_is_unreadable(tmp_path: Path) -> None:
+    data = bytearray(zipped({"a.txt": b"x"}))
+    data[data.index(b"PK\x01\x02") + 6] = 99  # version needed to extract
+    assert unpacked(bytes(data), tmp_path / "t") == [
+        ("archive", "unreadable", "no readable zip: zip file version 9.9")
+    ]

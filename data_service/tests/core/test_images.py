@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from data_service.app.core.images import BadImage, DecodedImage, decode_image
+from data_service.app.core.images import DecodedImage, decode_image
 from data_service.tests.builders import encoded, noise
+from shared.images import BadImage
 
 
 def decode(data: bytes, name: str = "a.png", max_megapixels: float = 1.0) -> DecodedImage:
@@ -50,7 +51,7 @@ def test_half_a_file_is_truncated(kind: str, name: str) -> None:
 def test_a_right_beginning_alone_is_unreadable() -> None:
     reason, detail = refusal(b"\x89PNG\r\n\x1a\n" + bytes(50), "a.png")
     assert reason == "unreadable"
-    assert detail == "starts like .png, but has no valid header"
+    assert detail == "starts like PNG, but has no valid header"
 
 
 @pytest.mark.parametrize(("kind", "name"), [("GIF", "a.gif"), ("PNG", "a.png"), ("TIFF", "a.tif")])

@@ -29,13 +29,13 @@ def test_no_bytes_are_refused_as_empty() -> None:
         decode_image(b"", LIMIT, "a.png")
 
 
-@pytest.mark.parametrize("data", [b"hello", b"%PDF-1.7 ...", b"GIF89a" + b"0" * 100])
+@pytest.mark.parametrize("data", [b"hello", b"%PDF-1.7 ...", b"RIFF0000AVI " + b"0" * 100])
 def test_other_files_are_refused_by_their_first_bytes(data: bytes) -> None:
     with pytest.raises(UnsupportedImage, match="not a JPEG, PNG"):
         decode_image(data, LIMIT)
 
 
-@pytest.mark.parametrize("kind", ["PNG", "JPEG", "BMP", "TIFF", "WEBP"])
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "BMP", "TIFF", "WEBP", "GIF", "AVIF", "JPEG2000"])
 def test_truncated_file_is_corrupt(kind: str) -> None:
     data = saved(Image.fromarray(picture(0)), kind)
     for cut in (16, 40, len(data) * 2 // 3):
@@ -47,7 +47,9 @@ def test_huge_header_is_refused_before_decoding() -> None:
     bomb = bytearray(png(picture(0)))
     bomb[16:24] = (60_000).to_bytes(4) * 2
     bomb[29:33] = zlib.crc32(bomb[12:29]).to_bytes(4)
-    with pytest.raises(ImageTooLarge, match="60000 x 60000"):
+    with pytest.raises(
+        ImageTooLarge, match=r"image too large: 'image': 60000x60000 is 3600\.0 megapixels"
+    ):
         decode_image(bytes(bomb), LIMIT)
 
 

@@ -1,7 +1,7 @@
 """COCO: one JSON per split with images, categories and annotations.
 
 An image that such a file lists is labelled, without annotations it is 'nothing here', unless the
-file has no `annotations` at all; an image that no file lists is unlabelled. Classes are the
+file has no list of `annotations`; an image that no file lists is unlabelled. Classes are the
 categories in the order of their ids. The split is in the name of the file or of its folders.
 """
 
@@ -145,7 +145,7 @@ class _CocoFile:
     def images(self) -> Iterator[RawImage]:
         """Yield the images that are there, with their boxes."""
         boxes, n_bad = self._boxes()
-        labelled = "annotations" in self._document
+        labelled = isinstance(self._document.get("annotations"), list)
         for entry in self._document["images"]:
             if not isinstance(entry, dict) or "file_name" not in entry or "id" not in entry:
                 self._bad(f"an image without id and file_name: {str(entry)[:100]}")
@@ -172,20 +172,20 @@ class _CocoFile:
 
     def _categories(self) -> dict[str, str]:
         found: list[tuple[int, str]] = []
-        for entry in self._document.get("categories") or ():
+        for entry in self._list("categories"):
             try:
                 found.append((int(entry["id"]), str(entry["name"]).strip()))
-            except (KeyError, TypeError, ValueError):
+            except (KeyError, TypeError, ValueError, OverflowError):
                 self._bad(f"a category without id and name: {str(entry)[:100]}")
         return {str(key): name for key, name in sorted(found)}
 
     def _boxes(self) -> tuple[dict[str, list[RawBox]], dict[str, int]]:
         boxes: dict[str, list[RawBox]] = defaultdict(list)
         n_bad: dict[str, int] = defaultdict(int)
-        for i, entry in enumerate(self._document.get("annotations") or ()):
+        for i, entry in enumerate(self._list("annotations")):
             try:
                 image, box = self._annotation(i, entry)
-            except (KeyError, TypeError, ValueError) as exc:
+            except (KeyError, TypeError, ValueError, OverflowError) as exc:
                 key = str(entry.get("image_id")) if isinstance(entry, dict) else ""
                 n_bad[key] += 1
                 detail = f"no {exc}" if isinstance(exc, KeyError) else str(exc)
@@ -194,7 +194,17 @@ class _CocoFile:
                 boxes[image].append(box)
         return boxes, n_bad
 
-    def _annotation(self, i: int, entry: _Json) -> tuple[str, RawBox]:
+    def _list(self, key: str) -> list[Any]:
+        value = self._document.get(key)
+        if value is None or isinstance(value, list):
+            return value or []
+        self._bad(f"{key} is not a list: {str(value)[:100]}")
+        return []
+
+    def _annotation(self, i: int, entry: object) -> tuple[str, RawBox]:
+        if not isinstance(entry, dict):
+            msg = f"not an object: {str(entry)[:100]!r}"
+            raise TypeError(msg)
         bbox = entry.get("bbox")
         if entry.get("iscrowd"):
             msg = "a crowd region is not one object"
@@ -226,4 +236,6 @@ def _id(entry: object, i: int) -> str:
 
 
 def _whole(value: object) -> int:
-    return int(value) if isinstance(value, int | float) and math.isfinite(value) else 0
+    if isinstance(value, float):
+        return int(value) if math.isfinite(value) else 0
+    return value if isinstance(value, int) else 0

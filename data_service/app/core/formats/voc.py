@@ -28,6 +28,8 @@ from shared.models.data import SPLITS
 
 _FOLDER = "Annotations"
 _LISTS = "ImageSets/Main"
+# LookupError is an encoding that nobody knows.
+_BROKEN_XML = (ParseError, DefusedXmlException, ValueError, LookupError)
 _SIDES = ("xmin", "ymin", "xmax", "ymax")
 
 
@@ -91,7 +93,7 @@ def _document(item: ExportItem, classes: Sequence[str]) -> str:
 def _is_annotation(data: bytes) -> bool:
     try:
         return str(fromstring(data).tag) == "annotation"
-    except (ParseError, DefusedXmlException, ValueError):
+    except _BROKEN_XML:
         return False
 
 
@@ -145,7 +147,7 @@ def _image(tree: FileTree, root: str, stem: str) -> str | None:
 def _read_file(tree: FileTree, name: str, parsed: Parsed) -> RawImage | None:
     try:
         root: Element = fromstring(tree.read(name))
-    except (ParseError, DefusedXmlException, ValueError) as exc:
+    except _BROKEN_XML as exc:
         parsed.reject(name, "bad_annotation", f"no readable XML: {type(exc).__name__}: {exc}")
         return None
     if root.tag != "annotation":

@@ -30,6 +30,13 @@ from data_service.app.core.tree import (
 )
 from shared.models.data import SPLITS, Split
 
+# Classes without names are numbered up to the largest that is used.
+_MAX_CLASS = 10_000
+# What PyYAML raises on a text that is no YAML, or whose values do not fit their tags.
+_BROKEN_YAML = (
+    yaml.YAMLError, ValueError, RecursionError, AttributeError, KeyError, IndexError,
+    TypeError, OverflowError,
+)  # fmt: skip
 _NOT_LABELS = frozenset({"classes.txt", "labels.txt", "readme.txt", "requirements.txt"})
 
 
@@ -83,11 +90,27 @@ def _line(class_id: int, xyxy: tuple[float, float, float, float]) -> str:
 def _config(tree: FileTree, name: str) -> dict[str, object] | None:
     try:
         loaded = yaml.safe_load(decode_text(tree.read(name)))
-    except (yaml.YAMLError, ValueError):
+        if not isinstance(loaded, dict) or not {"names", "nc"} & set(loaded):
+            return None
+        config = {str(key): value for key, value in loaded.items()}
+        _check_scalars(config)
+    except _BROKEN_YAML:
         return None
-    if isinstance(loaded, dict) and ({"names", "nc"} & set(loaded)):
-        return {str(key): value for key, value in loaded.items()}
-    return None
+    return config
+
+
+def _check_scalars(config: dict[str, object]) -> None:
+    for key, value in config.items():
+        if key not in {"names", "nc"} and split_word(key) is None:
+            continue
+        entries: Iterable[object] = value if isinstance(value, list) else [value]
+        if key == "names" and isinstance(value, dict):
+            entries = [*value, *value.values()]
+        for entry in entries:
+            if isinstance(entry, list | dict | set):
+                msg = f"{key} holds a list or mapping where a text should be"
+                raise TypeError(msg)
+            str(entry)  # refuses numbers of more than 4300 digits
 
 
 def _find_config(tree: FileTree, parsed: Parsed) -> tuple[str, dict[str, object]]:
@@ -95,10 +118,18 @@ def _find_config(tree: FileTree, parsed: Parsed) -> tuple[str, dict[str, object]
     for name in names:
         config = _config(tree, name)
         if config is not None:
+            _check_n_classes(name, config, parsed)
             return folder_of(name), config
     for name in names:
         parsed.reject(name, "bad_annotation", "no YAML mapping with the names of classes")
     return ".", {}
+
+
+def _check_n_classes(name: str, config: dict[str, object], parsed: Parsed) -> None:
+    n_classes = config.get("nc")
+    if isinstance(n_classes, int) and n_classes > _MAX_CLASS:
+        parsed.reject(name, "bad_annotation", f"nc is {n_classes}, the limit is {_MAX_CLASS}")
+        del config["nc"]
 
 
 def _class_names(tree: FileTree, config: dict[str, object]) -> dict[int, str]:
@@ -106,7 +137,7 @@ def _class_names(tree: FileTree, config: dict[str, object]) -> dict[int, str]:
     if isinstance(names, list):
         return {i: str(name).strip() for i, name in enumerate(names)}
     if isinstance(names, dict):
-        pairs = [(int(k), str(v).strip()) for k, v in names.items() if str(k).isdigit()]
+        pairs = [(int(k), str(v).strip()) for k, v in names.items() if str(k).isdecimal()]
         return dict(sorted(pairs))
     for file in tree.names:
         if file.rsplit("/", 1)[-1].lower() == "classes.txt":
@@ -238,5 +269,8 @@ def _parse(line: str) -> tuple[int, tuple[float, float, float, float]]:
     class_id = float(words[0])
     if not class_id.is_integer() or class_id < 0:
         msg = f"class {words[0]!r} is not a whole number from 0"
+        raise ValueError(msg)
+    if class_id > _MAX_CLASS:
+        msg = f"class {words[0]} is above {_MAX_CLASS}"
         raise ValueError(msg)
     return int(class_id), (x - w / 2, y - h / 2, x + w / 2, y + h / 2)

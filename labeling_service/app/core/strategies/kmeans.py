@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from labeling_service.app.core.strategies.clustering import cluster, members_of
 from labeling_service.app.core.strategies.pool import Choice, FloatArray, Pool
 from labeling_service.app.core.strategies.spreading import farthest_first
 from shared.predictions import ScoredImage
@@ -13,7 +14,7 @@ class KMeans:
     """Takes of each of n clusters the image nearest to its centroid.
 
     Source:
-        Lloyd 1982; for the batches of active learning Zhdanov 2019 (arXiv:1901.05954).
+        For the batches of active learning Zhdanov 2019 (arXiv:1901.05954).
     """
 
     def summarise(self, image: ScoredImage) -> FloatArray:
@@ -44,16 +45,10 @@ class KMeans:
 
 def _nearest_to_centroids(points: FloatArray, n: int, seed: int) -> list[tuple[int, float, int]]:
     """Return row, distance to the centroid and cluster size, the largest cluster first."""
-    from sklearn.cluster import KMeans as Lloyd
-
-    n_distinct = len(np.unique(points, axis=0))
-    kmeans = Lloyd(n_clusters=min(n, n_distinct), random_state=seed, n_init=4).fit(points)
     picked = []
-    for cluster, centre in enumerate(kmeans.cluster_centers_):
-        members = np.flatnonzero(kmeans.labels_ == cluster)
-        if len(members) == 0:
-            continue
-        distances = np.linalg.norm(points[members] - centre, axis=1)
+    for members in members_of(cluster(points, n, seed)):
+        centroid = points[members].mean(axis=0, dtype=np.float64)
+        distances = np.linalg.norm(points[members] - centroid, axis=1)
         nearest = int(np.argmin(distances))
         picked.append((int(members[nearest]), float(distances[nearest]), len(members)))
     return sorted(picked, key=lambda p: (-p[2], p[0]))

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
+from labeling_service.app.core.strategies.clustering import cluster, members_of
 from labeling_service.app.core.strategies.pool import Choice, FloatArray, Pool
 from shared.predictions import ScoredImage
 
@@ -13,8 +14,6 @@ MAX_CLUSTERS = 500
 N_NEIGHBOURS = 20
 # Clusters of so few images are outliers: they come after all others.
 LARGEST_OUTLIER = 5
-# From here on k-means looks at samples of the pool.
-MANY_CLUSTERS = 50
 
 
 class TypiClust:
@@ -38,50 +37,33 @@ class TypiClust:
         """Yield the most typical image of each cluster in turn, ties by image id."""
         if len(pool) == 0:
             return
-        n_labelled = len(pool.labelled)
-        points = np.concatenate([pool.embeddings, pool.labelled])
-        clusters = _cluster(points, min(n_labelled + n, MAX_CLUSTERS), seed)
-        in_pool, covered = clusters[: len(pool)], clusters[len(pool) :]
-        sizes = np.bincount(clusters)
-        typical = {c: _by_typicality(pool.embeddings, in_pool, c) for c in set(in_pool.tolist())}
+        n_clusters = min(len(pool.labelled) + n, MAX_CLUSTERS)
+        clusters = cluster(np.concatenate([pool.embeddings, pool.labelled]), n_clusters, seed)
+        in_pool, covered = np.split(clusters, [len(pool)])
+        sizes = np.bincount(clusters).tolist()
+        n_covered = np.bincount(covered, minlength=len(sizes)).tolist()
+        typical = [_by_typicality(pool.embeddings, members) for members in members_of(in_pool)]
         waiting = [
-            (bool(sizes[c] <= LARGEST_OUTLIER), int((covered == c).sum()), -int(sizes[c]), c)
-            for c in typical
+            (sizes[c] <= LARGEST_OUTLIER, n_covered[c], -sizes[c], c) for c in range(len(typical))
         ]
         heapq.heapify(waiting)
         while waiting:
-            small, n_covered, size, c = heapq.heappop(waiting)
+            small, labels, size, c = heapq.heappop(waiting)
             found = next(typical[c], None)
             if found is None:
                 continue
             row, typicality = found
-            labels = "no" if n_covered == 0 else str(n_covered)
-            cluster = f"a cluster of {-size} images, {labels} of them labelled or chosen"
-            yield Choice(row, typicality, f"typicality {typicality:.3f} in {cluster}")
-            heapq.heappush(waiting, (small, n_covered + 1, size, c))
+            where = f"a cluster of {-size} images, {labels or 'no'} of them labelled or chosen"
+            yield Choice(row, typicality, f"typicality {typicality:.3f} in {where}")
+            heapq.heappush(waiting, (small, labels + 1, size, c))
 
 
-def _cluster(points: FloatArray, n: int, seed: int) -> NDArray[np.int64]:
-    """Return the cluster of each point, shape (P,)."""
-    from sklearn.cluster import KMeans, MiniBatchKMeans
-
-    n = min(n, len(np.unique(points, axis=0)))
-    if n <= MANY_CLUSTERS:
-        kmeans = KMeans(n_clusters=n, random_state=seed, n_init=4)
-    else:
-        kmeans = MiniBatchKMeans(n_clusters=n, random_state=seed, n_init=4, batch_size=5000)
-    return np.asarray(kmeans.fit_predict(points), np.int64)
-
-
-def _by_typicality(
-    points: FloatArray, clusters: NDArray[np.int64], cluster: int
-) -> Iterator[tuple[int, float]]:
-    """Yield row and typicality of a cluster's points, the most typical first; found when asked."""
+def _by_typicality(points: FloatArray, members: NDArray[np.int64]) -> Iterator[tuple[int, float]]:
+    """Yield row and typicality of a cluster's members, the most typical first; found when asked."""
     from sklearn.neighbors import NearestNeighbors
 
-    members = np.flatnonzero(clusters == cluster)
-    if len(members) == 1:
-        yield int(members[0]), 0.0
+    if len(members) < 2:
+        yield from ((row, 0.0) for row in members.tolist())
         return
     n = min(N_NEIGHBOURS, len(members) - 1)
     index = NearestNeighbors(n_neighbors=n, algorithm="brute").fit(points[members])
