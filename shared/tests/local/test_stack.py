@@ -149,7 +149,7 @@ def test_a_killed_process_has_another_pid_once_it_is_up_again(tmp_path: Path) ->
     supervised = subprocess.Popen(command, env=stack.config.environment())
     try:
         first = wait_for_pid(stack, "jobs")
-        assert psutil.Process(first).cmdline()[-1] == code[-1]
+        wait_for_command(first, code[-1])
         os.kill(first, signal.SIGKILL)
         assert wait_for_pid(stack, "jobs", other_than=first) != first
     finally:
@@ -164,6 +164,14 @@ def wait_for_pid(stack: EmbeddedStack, name: str, other_than: int = 0) -> int:
         assert time.monotonic() < deadline
         time.sleep(0.1)
     return pid
+
+
+def wait_for_command(pid: int, last_argument: str) -> None:
+    """Wait until a child is itself: just forked it is its parent, then it has no command line."""
+    deadline = time.monotonic() + 60
+    while psutil.Process(pid).cmdline()[-1:] != [last_argument]:
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
 
 
 def members(state: Path) -> list[int]:
