@@ -100,6 +100,7 @@ def _add_reads(app: FastAPI, world: World) -> None:
     app.get(base + "/rounds")(lambda: world.rounds)
     app.get(base + "/aliases")(lambda: world.aliases)
     app.get(base + "/drift-reports")(lambda: world.drift)
+    app.get(base + "/simulations")(lambda: world.simulations)
     app.get("/v1/jobs")(lambda: world.jobs)
 
     @app.get(base + "/rounds/{round_id}")

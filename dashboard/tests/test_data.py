@@ -14,10 +14,13 @@ from dashboard.data import (
     stages,
     strategy_name,
 )
-from dashboard.tests.world import START, image, job, project, reason_of, round_view
+from dashboard.simulation import curves, verdicts
+from dashboard.tests.world import START, image, job, project, reason_of, round_view, simulation
 from shared.models.data import DatasetVersionView
 from shared.models.rounds import RoundCreate, StepView
 from shared.models.strategies import parse_strategy
+from shared.simulate.statistics import summarise
+from shared.tests.simulate.test_statistics import arms
 
 
 def version(number: int, n_images: int, n_boxes: int) -> DatasetVersionView:
@@ -49,6 +52,33 @@ def test_the_curve_has_a_row_per_measured_round_and_marks_production() -> None:
     assert curve["boxes"].tolist() == [17, 39]
     assert curve["mAP50"].tolist() == pytest.approx([0.53, 0.66])
     assert curve["production"].tolist() == [True, False]
+
+
+def test_simulated_curves_have_a_row_per_arm_and_size_with_their_intervals() -> None:
+    results = simulation("s", 0.08).results
+    table = curves(results, "boxes")
+    assert list(table.columns) == ["arm", "mean", "low", "high", "boxes"]
+    assert table["arm"].tolist() == ["random"] * 4 + ["entropy"] * 3
+    assert table["boxes"].tolist()[:4] == [20, 40, 60, 80]
+    assert (table["low"] < table["mean"]).all()
+    assert curves(results, "images")["labelled images"].tolist()[:4] == [10, 20, 30, 40]
+
+
+def test_a_single_seed_has_a_band_of_no_height_and_no_verdict_yet() -> None:
+    results = summarise(arms(offset=0.1, n_seeds=1))
+    table = curves(results, "images")
+    assert table["low"].tolist() == table["mean"].tolist() == table["high"].tolist()
+    assert "shows nothing yet" in verdicts(results)["verdict"].tolist()[1]
+
+
+def test_verdicts_say_what_was_saved_and_how_sure_that_is() -> None:
+    random, entropy = verdicts(simulation("s", 0.08).results).to_dict("records")
+    assert random["verdict"] == "the baseline"
+    assert random["images saved"] == ""
+    assert entropy["seeds"] == 6
+    assert entropy["vs random, equal images"].startswith("+0.0")
+    assert "±" in entropy["vs random, equal images"]
+    assert "%" in entropy["images saved"]
 
 
 def test_the_long_curve_has_a_row_per_round_and_metric() -> None:

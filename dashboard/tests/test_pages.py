@@ -142,7 +142,29 @@ def test_production_goes_back_by_the_confirmed_button(open_page: OpenPage) -> No
 def test_the_learning_curve_has_its_table(open_page: OpenPage) -> None:
     at = open_page("curve", busy_world())
     assert at.dataframe[0].value["mAP50"].tolist() == pytest.approx([0.53, 0.66])
-    assert len(at.get("vega_lite_chart")) == 2
+    assert len(at.get("vega_lite_chart")) == 4
+
+
+def test_simulations_are_shown_beside_the_projects_own_curve(open_page: OpenPage) -> None:
+    at = open_page("curve", busy_world())
+    assert "Choose by entropy: +0.0" in said(at)
+    own_and_simulated = str(at.get("vega_lite_chart")[2].proto)
+    assert "this project" in own_and_simulated
+    assert at.dataframe[1].value["arm"].tolist() == ["random", "entropy"]
+    next(s for s in at.selectbox if s.label == "Simulation").select_index(1).run()
+    assert "No strategy is distinguishable from random" in said(at)
+
+
+def test_a_project_without_rounds_shows_its_simulations_alone(open_page: OpenPage) -> None:
+    world = fresh_world()
+    world.simulations = busy_world().simulations[:1]
+    at = open_page("curve", world)
+    assert "Choose by entropy" in said(at)
+    assert "this project" not in str(at.get("vega_lite_chart")[0].proto)
+
+
+def test_without_simulations_the_page_says_how_to_make_one(open_page: OpenPage) -> None:
+    assert "fovea strategy advise" in said(open_page("curve", fresh_world()))
 
 
 def test_images_are_filtered_and_paged(open_page: OpenPage) -> None:

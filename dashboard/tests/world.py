@@ -33,7 +33,10 @@ from shared.models.rounds import (
     TaskView,
     TrainingParams,
 )
+from shared.models.simulations import SimulationView
 from shared.models.strategies import KMeansStrategy, UncertaintyStrategy
+from shared.simulate.statistics import summarise
+from shared.tests.simulate.test_statistics import arms
 
 NAME = "scenes"
 CLASSES = ("two", "seven", "four", "nine")
@@ -53,6 +56,7 @@ class World:
     aliases: AliasView
     jobs: list[JobView] = field(default_factory=list)
     drift: list[DriftResult] = field(default_factory=list)
+    simulations: list[SimulationView] = field(default_factory=list)
     answers: list[tuple[str, AnswerCreate]] = field(default_factory=list)
     refuse_answers: str | None = None
     calls: list[str] = field(default_factory=list)
@@ -230,6 +234,12 @@ def drift_report(name: str, *drifted: str) -> DriftResult:
     )
 
 
+def simulation(name: str, offset: float) -> SimulationView:
+    """Return a simulation in which entropy is `offset` above random."""
+    results = summarise(arms(offset=offset, spread=0.01))
+    return SimulationView(project=NAME, name=name, results=results, created_at=START)
+
+
 def busy_world() -> World:
     """Return a project in its third round, which waits for labels."""
     rounds = [round_view(1, "done"), round_view(2, "done"), round_view(3, "labelling", n_done=4)]
@@ -247,6 +257,7 @@ def busy_world() -> World:
             drift_report("2026-11-20-unshifted"),
             drift_report("2026-11-20-shifted", "brightness", "sharpness"),
         ],
+        simulations=[simulation("advice-v2", 0.08), simulation("other", 0.0)],
     )
 
 

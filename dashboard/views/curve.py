@@ -6,6 +6,7 @@ import streamlit as st
 
 from dashboard.data import learning_curve, long_curve
 from dashboard.session import Desk
+from dashboard.views.simulated import section
 
 COLOURS = alt.Scale(domain=["mAP50", "mAP50-95"], range=["#0072B2", "#D55E00"])
 
@@ -23,7 +24,12 @@ def page(desk: Desk) -> None:
             "No round has measured a model yet. The first point comes when a round is done.",
             icon=":material/show_chart:",
         )
-        return
+    else:
+        _own(desk, curve)
+    section(desk, curve)
+
+
+def _own(desk: Desk, curve: pd.DataFrame) -> None:
     left, right = st.columns(2, gap="large")
     with left:
         st.subheader("By labelled images")

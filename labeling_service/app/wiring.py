@@ -8,6 +8,7 @@ from labeling_service.app.core.labelling.builtin import BuiltinLabelling
 from labeling_service.app.core.labelling.port import Labelling
 from labeling_service.app.services.reconcile import Reconciler
 from labeling_service.app.services.rounds import Rounds
+from labeling_service.app.services.simulations import Simulations
 from labeling_service.app.services.tasks import Tasks
 from shared.client import GatewayClient
 from shared.database import Database
@@ -29,6 +30,7 @@ class Dependencies:
     reconciler: Reconciler
     rounds: Rounds
     tasks: Tasks
+    simulations: Simulations
 
     def close(self) -> None:
         """Close every connection."""
@@ -54,6 +56,7 @@ def build(settings: Settings) -> Dependencies:
         reconciler=reconciler,
         rounds=Rounds(database, jobs, client, labelling),
         tasks=Tasks(database, client, labelling, on_complete=reconciler.reconcile),
+        simulations=Simulations(database, client),
     )
 
 

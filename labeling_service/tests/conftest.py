@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from labeling_service.app.models.tables import RoundRow, TaskRow
+from labeling_service.app.models.tables import RoundRow, SimulationRow, TaskRow
 from labeling_service.tests.support import World
 from shared.database import Base, Database
 from shared.jobs.tables import JobRow
@@ -17,7 +17,9 @@ from shared.tests.valkey import valkey_url
 
 __all__ = ["database_url", "postgres_server", "postgres_url", "store", "valkey_url", "world"]
 
-TABLES = [row.metadata.tables[row.__tablename__] for row in (JobRow, RoundRow, TaskRow)]
+TABLES = [
+    row.metadata.tables[row.__tablename__] for row in (JobRow, RoundRow, TaskRow, SimulationRow)
+]
 
 
 @pytest.fixture

@@ -1,13 +1,16 @@
 """`fovea simulate`: how much does selection save on this data?"""
 
+import re
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from shared.cli.context import told_errors
+from shared.cli.context import connect, console, told_errors
+from shared.client import GatewayClient
 from shared.errors import BadRequest
 from shared.models.rounds import TrainingParams
+from shared.models.simulations import SimulationResults
 
 QUICK = {"seeds": 3, "start": 10, "rounds": 2, "budget": 10, "iterations": 120, "image_size": 256}
 
@@ -41,6 +44,9 @@ def simulate(
     resume: Annotated[bool, typer.Option(help="Add the cells that are missing.")] = False,
     part: Annotated[str, typer.Option(help="i/n: the i-th of n machines' seeds.")] = "1/1",
     report_only: Annotated[bool, typer.Option(help="Results of the cells there are.")] = False,
+    project: Annotated[
+        str | None, typer.Option(help="Also show the results beside this project's curve.")
+    ] = None,
     output: Path = Path("artifacts/simulate"),
 ) -> None:
     """Replay rounds on labelled data with simulated annotators, and compare with random choice."""
@@ -59,10 +65,12 @@ def simulate(
     }
     usual = QUICK if quick else {"iterations": 300}
     chosen = usual | {name: value for name, value in given.items() if value is not None}
-    training = TrainingParams.model_validate(
-        {name: chosen.pop(name) for name in ("iterations", "image_size") if name in chosen}
-    )
     with told_errors():
+        training = TrainingParams.model_validate(
+            {name: chosen.pop(name) for name in ("iterations", "image_size") if name in chosen}
+        )
+        # A project that is not there is said before the hours, not after them.
+        shown_in = connect().project(project).name if project else None
         options = SimulationOptions.model_validate(
             {
                 **chosen,
@@ -79,9 +87,25 @@ def simulate(
         )
         stop_on_sigterm()
         if report_only:
-            report(options)
+            results = report(options)
         else:
-            run(options, resume=resume, part=read_part(part))
+            results = run(options, resume=resume, part=read_part(part))
+        if shown_in:
+            keep(connect(), shown_in, simulation_name(output.resolve().name), results)
+
+
+def keep(client: GatewayClient, project: str, name: str, results: SimulationResults) -> None:
+    """Keep results with a project, and say where they are seen."""
+    client.put_simulation(project, name, results)
+    console.print(
+        f"kept as {name!r} of project {project!r}: the dashboard's Learning curve page shows it",
+        highlight=False,
+    )
+
+
+def simulation_name(text: str) -> str:
+    """Return the nearest name that a simulation may have."""
+    return re.sub(r"[^a-z0-9_-]+", "-", text.lower()).lstrip("_-")[:63] or "simulation"
 
 
 def read_part(text: str) -> tuple[int, int]:

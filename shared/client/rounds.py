@@ -1,7 +1,8 @@
-"""Rounds, and the tasks of those who label."""
+"""Rounds, the tasks of those who label, and simulations."""
 
 from shared.client.transport import Transport
 from shared.models.rounds import AnswerCreate, LeaseCreate, RoundCreate, RoundView, TaskView
+from shared.models.simulations import SimulationResults, SimulationView
 
 
 class RoundCalls(Transport):
@@ -41,3 +42,13 @@ class RoundCalls(Transport):
         path = f"/v1/projects/{project}/tasks/{task_id}/answer"
         response = self._send("PUT", path, json=answer, idempotent=True)
         return TaskView.model_validate_json(response.content)
+
+    def put_simulation(self, project: str, name: str, results: SimulationResults) -> SimulationView:
+        """Keep results of a simulation with a project; the same name again replaces them."""
+        path = f"/v1/projects/{project}/simulations/{name}"
+        response = self._send("PUT", path, json=results, idempotent=True)
+        return SimulationView.model_validate_json(response.content)
+
+    def simulations(self, project: str) -> list[SimulationView]:
+        """Return the simulations of a project, the newest first."""
+        return self._get_list(f"/v1/projects/{project}/simulations", SimulationView)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, JsonValue
 
 from shared.models.geometry import Frozen
 from shared.models.rounds import TrainingParams
@@ -14,6 +14,9 @@ from shared.models.rounds import TrainingParams
 # Always there: what every strategy is compared with.
 BASELINE = "random"
 FULL_POOL = "full pool"
+BALANCED = "balanced batches"
+# Of every interval.
+LEVEL = 0.95
 
 
 class SimulationOptions(Frozen):
@@ -41,7 +44,7 @@ class SimulationOptions(Frozen):
     training: TrainingParams = TrainingParams()
     output: Path = Path("artifacts/simulate")
 
-    def settings(self) -> dict[str, object]:
+    def settings(self) -> dict[str, JsonValue]:
         """Return what decides a cell's numbers besides strategy, seed and number of rounds."""
         return {
             "start": self.start,
@@ -76,7 +79,7 @@ class Cell(Frozen):
         """Return the name that its curve has."""
         if self.full_pool:
             return FULL_POOL
-        return f"{self.strategy}, balanced batches" if self.balanced else self.strategy
+        return f"{self.strategy}, {BALANCED}" if self.balanced else self.strategy
 
     @property
     def slug(self) -> str:

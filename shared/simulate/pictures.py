@@ -3,8 +3,8 @@
 from pathlib import Path
 
 from shared.demo.pictures import COLOURS
+from shared.models.simulations import Arm, Axis, SimulationResults, Size
 from shared.simulate.options import BASELINE, FULL_POOL
-from shared.simulate.statistics import Arm, Axis, SimulationResults, Size
 
 GREY = "#555555"
 

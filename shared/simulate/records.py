@@ -3,10 +3,11 @@
 import os
 from pathlib import Path
 
-from pydantic import Field, ValidationError
+from pydantic import Field, JsonValue, ValidationError
 
 from shared.errors import BadRequest
 from shared.models.geometry import Frozen
+from shared.models.simulations import DatasetFacts
 from shared.simulate.options import Cell, SimulationOptions
 
 
@@ -20,21 +21,11 @@ class Point(Frozen):
     per_class_map50: dict[str, float]
 
 
-class DatasetFacts(Frozen):
-    """The data set of a simulation; `content_hash` covers its held-out labels and class names."""
-
-    name: str
-    classes: tuple[str, ...]
-    n_pool: int
-    n_test: int
-    content_hash: str
-
-
 class CellRecord(Frozen):
     """What one cell came to."""
 
     cell: Cell
-    settings: dict[str, object]
+    settings: dict[str, JsonValue]
     dataset: DatasetFacts
     points: tuple[Point, ...] = Field(description="The start first, then one a round.")
     selected: tuple[tuple[str, ...], ...] = Field(description="Image ids, one tuple a round.")

@@ -14,9 +14,10 @@ from shared.errors import AppError, BadRequest, NotFound
 from shared.models.data import IngestionCreate, ProjectCopy, ProjectCreate
 from shared.models.registry import ModelCopy, TrainingResult
 from shared.models.rounds import RoundCreate, RoundView
+from shared.models.simulations import DatasetFacts
 from shared.models.strategies import RandomStrategy, Strategy, parse_strategy
 from shared.simulate.options import Cell, SimulationOptions
-from shared.simulate.records import CellRecord, DatasetFacts, Point
+from shared.simulate.records import CellRecord, Point
 
 POLL_S = 0.2
 Say = Callable[[str], None]

@@ -10,13 +10,19 @@ from rich.table import Table
 
 from shared.cli.context import console
 from shared.client import GatewayClient
-from shared.errors import BadRequest
+from shared.errors import BadRequest, Conflict
+from shared.local.lock import exclusive
 from shared.local.stack import EmbeddedStack
+from shared.models.simulations import Interval, SimulationResults
 from shared.simulate.options import Cell, SimulationOptions, cells_of
 from shared.simulate.pictures import draw_curves
 from shared.simulate.records import CellRecord, CellStore
 from shared.simulate.replay import Replay, strategy_of
-from shared.simulate.statistics import Interval, SimulationResults, summarise
+from shared.simulate.statistics import summarise
+
+
+class SimulationRunning(Conflict):
+    """Another simulation writes to this output folder."""
 
 
 def simulate(
@@ -27,6 +33,7 @@ def simulate(
     Raises:
         BadRequest: no such data; a strategy nobody knows; cells of an earlier run are there and
             `resume` is not set, or they were made otherwise.
+        SimulationRunning: another one runs in the same output folder.
         AppError: a round failed.
     """
     if not options.data.exists():
@@ -45,7 +52,10 @@ def simulate(
         raise BadRequest(msg)
     missing = [c for c in wanted if _is_missing(c, finished.get(c.slug))]
     if missing:
-        _run(options, store, missing, n_done=len(wanted) - len(missing))
+        options.output.mkdir(parents=True, exist_ok=True)
+        runs_already = SimulationRunning(f"a simulation runs already in {options.output}")
+        with exclusive(options.output / "simulation.lock", runs_already):
+            _run(options, store, missing, n_done=len(wanted) - len(missing))
     return report(options)
 
 
@@ -130,6 +140,7 @@ def _print(results: SimulationResults, output: Path) -> None:
         console.print(f"another training seed moves mAP50 by {results.noise_map50:.3f} (1 s.d.)")
     for arm in results.arms:
         console.print(f"{arm.name}: {arm.verdict}", highlight=False, markup=False)
+    console.print(f"advice: {results.advice.words}", highlight=False, markup=False)
     console.print(f"look at {output}/: results.json, results.csv, curves_*.png", highlight=False)
 
 

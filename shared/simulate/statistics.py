@@ -2,89 +2,20 @@
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field
 
-from shared.models.geometry import Frozen
-from shared.simulate.options import BASELINE, FULL_POOL
-from shared.simulate.records import CellRecord, DatasetFacts, Point
+from shared.models.simulations import Arm, Axis, Interval, Saving, SimulationResults, Size
+from shared.simulate.advice import advise
+from shared.simulate.options import BASELINE, FULL_POOL, LEVEL
+from shared.simulate.records import CellRecord, Point
 
-Axis = Literal["images", "boxes"]
 FloatArray = NDArray[np.float64]
 Curve = tuple[FloatArray, FloatArray]
 
-LEVEL = 0.95
 N_RESAMPLES = 2000
 N_GRID = 101
-
-
-class Interval(Frozen):
-    """A mean over seeds with its 95 % interval; no interval from a single seed."""
-
-    mean: float
-    low: float | None
-    high: float | None
-    n: int
-
-
-class Size(Frozen):
-    """An arm at one size of the label set, over seeds."""
-
-    n_images: int
-    n_boxes: float = Field(description="Mean over seeds.")
-    map50: Interval
-    map50_95: Interval
-
-
-class Saving(Frozen):
-    """How many labels fewer than random reach the same mAP50, at one size.
-
-    Attributes:
-        at: labels of the arm, mean over seeds.
-        map50: of the arm there, mean over seeds.
-        random_needs: labels of random for that; None where its curve ends below.
-        saved: share in [0, 1]; negative where the arm needs more.
-        low: lower end of the interval over resampled seeds.
-        high: upper end.
-        bound: random's curve ends below, so that `saved` is only a lower bound.
-    """
-
-    at: float
-    map50: float
-    random_needs: float | None
-    saved: float
-    low: float | None
-    high: float | None
-    bound: bool
-
-
-class Arm(Frozen):
-    """One curve and what it is beside random."""
-
-    name: str
-    n_seeds: int
-    sizes: tuple[Size, ...]
-    auc_images: Interval | None = Field(description="Mean mAP50 over the common range of images.")
-    auc_boxes: Interval | None = Field(description="Mean mAP50 over the common range of boxes.")
-    difference_images: Interval | None = Field(description="Paired, mAP50, mean over the rounds.")
-    difference_boxes: Interval | None = Field(description="Paired, at equal boxes.")
-    saved_images: tuple[Saving, ...]
-    saved_boxes: tuple[Saving, ...]
-    verdict: str
-
-
-class SimulationResults(Frozen):
-    """Everything that follows from the cells; equal cells give equal results."""
-
-    dataset: DatasetFacts
-    settings: dict[str, object]
-    noise_map50: float | None = Field(
-        description="Standard deviation of mAP50 between trainings on the same labels."
-    )
-    arms: tuple[Arm, ...]
 
 
 def summarise(records: Sequence[CellRecord]) -> SimulationResults:
@@ -98,12 +29,14 @@ def summarise(records: Sequence[CellRecord]) -> SimulationResults:
         msg = f"no finished cell of {BASELINE!r}, so there is nothing to compare with"
         raise ValueError(msg)
     names = sorted(arms, key=lambda name: (name != BASELINE, name))
-    noise = training_noise(records)
+    found = tuple(_arm(name, arms[name], arms[BASELINE]) for name in names)
+    settings = records[0].settings
     return SimulationResults(
         dataset=records[0].dataset,
-        settings=records[0].settings,
-        noise_map50=noise,
-        arms=tuple(_arm(name, arms[name], arms[BASELINE]) for name in names),
+        settings=settings,
+        noise_map50=training_noise(records),
+        arms=found,
+        advice=advise(found, "boxes" if settings.get("budget_unit") == "boxes" else "images"),
     )
 
 

@@ -31,6 +31,7 @@ RESOURCES: Mapping[str, Service] = {
     "rounds": "labeling_service",
     "leases": "labeling_service",
     "tasks": "labeling_service",
+    "simulations": "labeling_service",
     "trainings": "training_service",
     "evaluations": "training_service",
     "models": "training_service",

@@ -1,11 +1,13 @@
-"""Routes of rounds and tasks."""
+"""Routes of rounds, tasks and simulations."""
 
 from collections.abc import Sequence
 
 from fastapi import APIRouter
 
-from labeling_service.app.api.dependencies import RoundsDep, TasksDep
+from labeling_service.app.api.dependencies import RoundsDep, SimulationsDep, TasksDep
+from shared.models.data import Slug
 from shared.models.rounds import AnswerCreate, LeaseCreate, RoundCreate, RoundView, TaskView
+from shared.models.simulations import SimulationResults, SimulationView
 
 router = APIRouter(prefix="/v1/projects/{project}")
 
@@ -56,3 +58,23 @@ def get_task(project: str, task_id: str, tasks: TasksDep) -> TaskView:
 def answer_task(project: str, task_id: str, answer: AnswerCreate, tasks: TasksDep) -> TaskView:
     """Save an answer; the same one twice is fine."""
     return tasks.answer(project, task_id, answer)
+
+
+@router.put("/simulations/{name}", tags=["simulations"])
+def put_simulation(
+    project: str, name: Slug, results: SimulationResults, simulations: SimulationsDep
+) -> SimulationView:
+    """Keep what a replay simulation came to, in place of results of the same name."""
+    return simulations.put(project, name, results)
+
+
+@router.get("/simulations", tags=["simulations"])
+def list_simulations(project: str, simulations: SimulationsDep) -> Sequence[SimulationView]:
+    """Return every simulation of the project, the newest first."""
+    return simulations.list(project)
+
+
+@router.get("/simulations/{name}", tags=["simulations"])
+def get_simulation(project: str, name: str, simulations: SimulationsDep) -> SimulationView:
+    """Return one simulation."""
+    return simulations.get(project, name)

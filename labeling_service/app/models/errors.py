@@ -7,6 +7,10 @@ class UnknownRound(NotFound):
     """The project has no round with this id."""
 
 
+class UnknownSimulation(NotFound):
+    """The project has no simulation of this name."""
+
+
 class UnknownTask(NotFound):
     """The project has no task with this id."""
 

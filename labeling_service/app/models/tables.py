@@ -1,4 +1,4 @@
-"""The tables of the labelling service: rounds and their tasks."""
+"""The tables of the labelling service: rounds, their tasks, and what simulations came to."""
 
 from datetime import datetime
 from typing import Any
@@ -70,3 +70,14 @@ class TaskRow(Base):
     annotator: Mapped[str | None] = mapped_column(String(100))
     lease_expires_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     updated_at: Mapped[datetime] = mapped_column(UtcDateTime, default=utcnow)
+
+
+class SimulationRow(Base):
+    """Results of a replay simulation that are kept with a project."""
+
+    __tablename__ = "simulation"
+
+    project: Mapped[str] = mapped_column(String(64), primary_key=True)
+    name: Mapped[str] = mapped_column(String(64), primary_key=True)
+    results: Mapped[dict[str, Any]] = mapped_column(JSON)
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=utcnow)

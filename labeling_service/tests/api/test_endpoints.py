@@ -1,5 +1,6 @@
 """The whole service over HTTP, with the real gateway client; jobs are finished by hand."""
 
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,8 @@ from shared.jobs.store import JobStore
 from shared.jobs.worker import JobRunner
 from shared.service import INTERNAL_KEY
 from shared.settings import Settings
+from shared.simulate.statistics import summarise
+from shared.tests.simulate.test_statistics import arms
 
 PROJECT = "/v1/projects/digits"
 BOX = {"class_id": 1, "xyxy": [0.1, 0.2, 0.3, 0.4], "source": "human"}
@@ -145,11 +148,32 @@ def test_errors_have_their_status_and_name(service: Service) -> None:
         ("/v1/projects/digits/rounds/r7", "unknown round: 'r7' of project 'digits'"),
         ("/v1/projects/digits/rounds/r7/tasks", "unknown round: 'r7' of project 'digits'"),
         ("/v1/projects/digits/tasks/t7", "unknown task: 't7' of project 'digits'"),
+        ("/v1/projects/nope/simulations", "unknown project: 'nope'"),
+        ("/v1/projects/digits/simulations/s7", "unknown simulation: 's7' of project 'digits'"),
     ],
 )
 def test_unknown_things_are_404_with_their_name(service: Service, path: str, detail: str) -> None:
     response = service.http.get(path)
     assert (response.status_code, response.json()["detail"]) == (404, detail)
+
+
+def test_what_a_simulation_came_to_is_kept_with_its_project(service: Service) -> None:
+    body = summarise(arms(offset=0.1)).model_dump(mode="json")
+    kept = service.http.put(f"{PROJECT}/simulations/first", json=body)
+    assert (kept.status_code, kept.json()["results"]) == (200, body)
+    assert service.get("/simulations/first") == kept.json()
+    assert service.get("/simulations") == [kept.json()]
+
+
+@pytest.mark.parametrize(("name", "changes"), [("No slug", {}), ("first", {"arms": None})])
+def test_a_simulation_that_is_none_is_422(
+    service: Service, name: str, changes: dict[str, Any]
+) -> None:
+    body = summarise(arms(offset=0.1)).model_dump(mode="json") | changes
+    assert service.http.put(f"{PROJECT}/simulations/{name}", json=body).status_code == 422
+    not_finite = json.dumps(body | {"settings": {"noise": float("nan")}})
+    assert service.http.put(f"{PROJECT}/simulations/a", content=not_finite).status_code == 422
+    assert service.get("/simulations") == []
 
 
 def test_an_empty_pool_is_a_conflict(service: Service) -> None:

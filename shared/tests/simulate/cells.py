@@ -2,8 +2,11 @@
 
 from collections.abc import Sequence
 
+from pydantic import JsonValue
+
+from shared.models.simulations import DatasetFacts
 from shared.simulate.options import Cell
-from shared.simulate.records import CellRecord, DatasetFacts, Point
+from shared.simulate.records import CellRecord, Point
 
 FACTS = DatasetFacts(
     name="made-up", classes=("a", "b"), n_pool=200, n_test=50, content_hash="0" * 64
@@ -15,7 +18,7 @@ def record(
     seed: int,
     points: Sequence[tuple[int, int, float]],
     repeat: int = 0,
-    settings: dict[str, object] | None = None,
+    settings: dict[str, JsonValue] | None = None,
 ) -> CellRecord:
     """Return a cell from images, boxes and mAP50 of each point."""
     return CellRecord(

@@ -1,0 +1,76 @@
+"""Shapes what simulations came to into what the page shows."""
+
+from collections.abc import Sequence
+
+import pandas as pd
+
+from shared.models.simulations import Arm, Axis, Interval, Saving, SimulationResults
+
+CURVE_COLUMNS = ("arm", "mean", "low", "high")
+VERDICT_COLUMNS = (
+    "arm",
+    "seeds",
+    "images",
+    "boxes",
+    "mAP50",
+    "vs random, equal images",
+    "vs random, equal boxes",
+    "images saved",
+    "boxes saved",
+    "verdict",
+)
+
+
+def curves(results: SimulationResults, axis: Axis) -> pd.DataFrame:
+    """Return one row per arm and size: arm, labels, mAP50 and the ends of its interval.
+
+    A single seed has no interval: both ends are its mean.
+    """
+    cost = "labelled images" if axis == "images" else "boxes"
+    rows = []
+    for arm in results.arms:
+        for size in arm.sizes:
+            paid = size.n_images if axis == "images" else size.n_boxes
+            mean, low, high = size.map50.mean, size.map50.low, size.map50.high
+            rows.append(
+                (arm.name, mean, mean if low is None else low, mean if high is None else high, paid)
+            )
+    return pd.DataFrame(rows, columns=[*CURVE_COLUMNS, cost])
+
+
+def verdicts(results: SimulationResults) -> pd.DataFrame:
+    """Return one row per arm: where it ended, and what may be said of it."""
+    return pd.DataFrame([_row(arm) for arm in results.arms], columns=list(VERDICT_COLUMNS))
+
+
+def _row(arm: Arm) -> tuple[object, ...]:
+    last = arm.sizes[-1]
+    return (
+        arm.name,
+        arm.n_seeds,
+        last.n_images,
+        round(last.n_boxes),
+        _text(last.map50, "{:.3f}"),
+        _text(arm.difference_images, "{:+.3f}"),
+        _text(arm.difference_boxes, "{:+.3f}"),
+        _saved(arm.saved_images),
+        _saved(arm.saved_boxes),
+        arm.verdict,
+    )
+
+
+def _text(value: Interval | None, form: str) -> str:
+    if value is None:
+        return ""
+    mean = form.format(value.mean)
+    if value.low is None or value.high is None:
+        return mean
+    return f"{mean} ± {(value.high - value.low) / 2:.3f}"
+
+
+def _saved(savings: Sequence[Saving]) -> str:
+    if not savings:
+        return ""
+    last = savings[-1]
+    ends = "" if last.low is None or last.high is None else f" ({last.low:.0%} to {last.high:.0%})"
+    return f"{'at least ' if last.bound else ''}{last.saved:.0%}{ends}"

@@ -1,0 +1,115 @@
+"""What a replay simulation came to, as it is kept with a project and shown beside its own curve."""
+
+from datetime import datetime
+from typing import Literal
+
+from pydantic import ConfigDict, Field, JsonValue
+
+from shared.models.data import Slug
+from shared.models.geometry import Frozen
+
+Axis = Literal["images", "boxes"]
+
+
+class Finite(Frozen):
+    """Frozen, and without NaN or infinity, which JSON does not have."""
+
+    model_config = ConfigDict(allow_inf_nan=False)
+
+
+class DatasetFacts(Finite):
+    """The data set of a simulation; `content_hash` covers its held-out labels and class names."""
+
+    name: str
+    classes: tuple[str, ...]
+    n_pool: int
+    n_test: int
+    content_hash: str
+
+
+class Interval(Finite):
+    """A mean over seeds with its 95 % interval; no interval from a single seed."""
+
+    mean: float
+    low: float | None
+    high: float | None
+    n: int
+
+
+class Size(Finite):
+    """An arm at one size of the label set, over seeds."""
+
+    n_images: int
+    n_boxes: float = Field(description="Mean over seeds.")
+    map50: Interval
+    map50_95: Interval
+
+
+class Saving(Finite):
+    """How many labels fewer than random reach the same mAP50, at one size.
+
+    Attributes:
+        at: labels of the arm, mean over seeds.
+        map50: of the arm there, mean over seeds.
+        random_needs: labels of random for that; None where its curve ends below.
+        saved: share in [0, 1]; negative where the arm needs more.
+        low: lower end of the interval over resampled seeds.
+        high: upper end.
+        bound: random's curve ends below, so that `saved` is only a lower bound.
+    """
+
+    at: float
+    map50: float
+    random_needs: float | None
+    saved: float
+    low: float | None
+    high: float | None
+    bound: bool
+
+
+class Arm(Finite):
+    """One curve and what it is beside random."""
+
+    name: str
+    n_seeds: int
+    sizes: tuple[Size, ...]
+    auc_images: Interval | None = Field(description="Mean mAP50 over the common range of images.")
+    auc_boxes: Interval | None = Field(description="Mean mAP50 over the common range of boxes.")
+    difference_images: Interval | None = Field(description="Paired, mAP50, mean over the rounds.")
+    difference_boxes: Interval | None = Field(description="Paired, at equal boxes.")
+    saved_images: tuple[Saving, ...]
+    saved_boxes: tuple[Saving, ...]
+    verdict: str
+
+
+class Advice(Finite):
+    """What to choose by, and how sure that is."""
+
+    strategy: str = Field(description="As a round takes it.")
+    axis: Axis = Field(description="What labels are counted in: the unit of the budget.")
+    confidence: float | None = Field(
+        description="That it beats random: 1 - p of the paired one-sided t-test, p times the "
+        "number of strategies tried (Bonferroni); none from a single seed."
+    )
+    words: str
+
+
+class SimulationResults(Finite):
+    """Everything that follows from the cells; equal cells give equal results."""
+
+    dataset: DatasetFacts
+    settings: dict[str, JsonValue]
+    noise_map50: float | None = Field(
+        description="Standard deviation of mAP50 between trainings on the same labels."
+    )
+    arms: tuple[Arm, ...]
+    advice: Advice
+
+
+class SimulationView(Finite):
+    """Results that are kept with a project, under a name."""
+
+    project: str
+    name: Slug
+    results: SimulationResults
+    created_at: datetime

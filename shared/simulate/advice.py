@@ -1,0 +1,94 @@
+"""From measured arms to a recommendation: which strategy, and how sure."""
+
+import math
+from collections.abc import Sequence
+
+from shared.models.simulations import Advice, Arm, Axis, Interval
+from shared.simulate.options import BALANCED, BASELINE, FULL_POOL, LEVEL
+
+# Below this confidence a difference is called noise.
+ENOUGH = 0.95
+
+
+def advise(arms: Sequence[Arm], axis: Axis) -> Advice:
+    """Return what to choose by, labels being paid by `axis`.
+
+    The strategy with the largest mean difference to random is advised if it beats random beyond
+    noise; otherwise random is, which costs nothing to compute.
+
+    Args:
+        arms: of one simulation, the references among them.
+        axis: what a budget counts.
+    """
+    tried = {arm.name: _difference(arm, axis) for arm in arms if _is_choice(arm.name)}
+    known = {name: difference for name, difference in tried.items() if difference is not None}
+    if not known:
+        words = f"nothing but {BASELINE} was measured over a common range of {axis}"
+        return Advice(strategy=BASELINE, axis=axis, confidence=None, words=words)
+    name, best = max(known.items(), key=lambda item: item[1].mean)
+    amount = f"{best.mean:+.3f} mAP50 at equal {axis} over {best.n} paired seeds"
+    confidence = beats(best, len(known))
+    if confidence is None:
+        words = (
+            f"{name} is first by {best.mean:+.3f} mAP50 at equal {axis}, in a single seed, which "
+            "shows nothing yet: give more --seeds"
+        )
+        return Advice(strategy=BASELINE, axis=axis, confidence=None, words=words)
+    if confidence >= ENOUGH:
+        words = (
+            f"choose by {name}: {amount}, confidence {_percent(confidence)} that it beats random"
+        )
+        return Advice(strategy=name, axis=axis, confidence=confidence, words=words)
+    words = (
+        f"no strategy is distinguishable from random here; the nearest is {name}, {amount}, "
+        f"confidence {_percent(confidence)}{_more_seeds(best)}"
+    )
+    return Advice(strategy=BASELINE, axis=axis, confidence=confidence, words=words)
+
+
+def beats(difference: Interval, n_tried: int) -> float | None:
+    """Return the confidence that a paired difference to random is above 0, None from one seed.
+
+    1 - p of the one-sided paired t-test; p is multiplied by the number of strategies tried, since
+    the best of many looks good by chance (Bonferroni).
+    """
+    from scipy.stats import t
+
+    if difference.low is None or difference.high is None:
+        return None
+    error = _standard_error(difference)
+    if error == 0:
+        return float(difference.mean > 0)
+    p = float(t.sf(difference.mean / error, difference.n - 1))
+    return max(0.0, 1 - n_tried * p)
+
+
+def _standard_error(difference: Interval) -> float:
+    from scipy.stats import t
+
+    if difference.low is None or difference.high is None:
+        raise ValueError(difference)
+    half = (difference.high - difference.low) / 2
+    return half / float(t.ppf((1 + LEVEL) / 2, difference.n - 1))
+
+
+def _more_seeds(best: Interval) -> str:
+    """Return about how many seeds would tell a difference of this size from 0."""
+    if best.mean <= 0:
+        return ""
+    deviation = _standard_error(best) * math.sqrt(best.n)
+    # Twice the standard error below the mean, with one in two chances for the next draw.
+    n = max(best.n + 1, math.ceil((2 * deviation / best.mean) ** 2))
+    return f"; about {n} seeds would settle a difference of this size" if n <= 100 else ""
+
+
+def _is_choice(name: str) -> bool:
+    return name not in {BASELINE, FULL_POOL} and not name.endswith(f", {BALANCED}")
+
+
+def _difference(arm: Arm, axis: Axis) -> Interval | None:
+    return arm.difference_images if axis == "images" else arm.difference_boxes
+
+
+def _percent(confidence: float) -> str:
+    return "over 99 %" if confidence > 0.99 else f"{confidence:.0%}".replace("%", " %")

@@ -1,0 +1,113 @@
+"""Advice: the right strategy, how sure, and no more than was measured."""
+
+import numpy as np
+import pytest
+from scipy.stats import ttest_1samp
+
+from shared.models.simulations import Arm, Interval
+from shared.simulate.advice import advise, beats
+from shared.simulate.statistics import interval, summarise
+from shared.tests.simulate.cells import record
+from shared.tests.simulate.test_statistics import arms
+
+GAINS = [0.03, 0.05, 0.02, 0.04, 0.06]
+
+
+def arm(name: str, images: Interval | None, boxes: Interval | None = None) -> Arm:
+    return Arm(
+        name=name,
+        n_seeds=images.n if images else 1,
+        sizes=(),
+        auc_images=None,
+        auc_boxes=None,
+        difference_images=images,
+        difference_boxes=boxes,
+        saved_images=(),
+        saved_boxes=(),
+        verdict="",
+    )
+
+
+@pytest.mark.parametrize("n_tried", [1, 3])
+def test_confidence_is_that_of_the_one_sided_t_test_shared_by_all_tries(n_tried: int) -> None:
+    p = float(ttest_1samp(GAINS, 0.0, alternative="greater").pvalue)
+    assert beats(interval(GAINS), n_tried) == pytest.approx(1 - n_tried * p, abs=1e-9)
+
+
+def test_confidence_is_never_below_0_and_none_from_one_seed() -> None:
+    assert beats(interval([-0.1, -0.11, -0.12]), 4) == 0.0
+    assert beats(interval([0.1]), 1) is None
+    assert beats(interval([0.1, 0.1]), 1) == 1.0
+
+
+def test_the_strategy_that_beats_random_is_advised_with_its_size_and_confidence() -> None:
+    found = advise([arm("random", None), arm("entropy", interval(GAINS))], "images")
+    assert found.strategy == "entropy"
+    assert found.confidence is not None
+    assert found.confidence > 0.99
+    assert found.words == (
+        "choose by entropy: +0.040 mAP50 at equal images over 5 paired seeds, confidence over 99 % "
+        "that it beats random"
+    )
+
+
+def test_what_is_paid_for_decides() -> None:
+    by_boxes = [
+        arm("a", interval(GAINS), interval([-0.01, 0.0, -0.02])),
+        arm("b", None, interval(GAINS)),
+    ]
+    assert advise(by_boxes, "boxes").strategy == "b"
+    assert advise(by_boxes, "images").strategy == "a"
+
+
+def test_noise_is_called_noise_and_random_advised() -> None:
+    found = advise([arm("entropy", interval([0.05, -0.03, 0.04]))], "images")
+    assert found.strategy == "random"
+    assert "no strategy is distinguishable from random here; the nearest is entropy" in found.words
+    assert "seeds would settle a difference of this size" in found.words
+
+
+def test_what_is_worse_everywhere_gives_random_without_a_call_for_more_seeds() -> None:
+    found = advise([arm("entropy", interval([-0.05, -0.03, -0.04]))], "images")
+    assert found.strategy == "random"
+    assert found.confidence == pytest.approx(0.010, abs=1e-3)
+    assert "seeds would settle" not in found.words
+
+
+def test_one_seed_shows_nothing() -> None:
+    found = advise([arm("entropy", interval([0.2]))], "images")
+    assert (found.strategy, found.confidence) == ("random", None)
+    assert "shows nothing yet" in found.words
+
+
+def test_references_are_never_advised() -> None:
+    best = interval([0.5, 0.51, 0.52])
+    names = ("full pool", "random, balanced batches")
+    found = advise(
+        [*(arm(name, best) for name in names), arm("entropy", interval(GAINS))], "images"
+    )
+    assert found.strategy == "entropy"
+    assert advise([arm(name, best) for name in names], "images").strategy == "random"
+
+
+def test_a_simulation_ends_with_its_advice() -> None:
+    results = summarise(arms(offset=0.1, spread=0.01))
+    assert results.advice.strategy == "entropy"
+    assert results.advice.axis == "images"
+    in_boxes = [r.model_copy(update={"settings": {"budget_unit": "boxes"}}) for r in arms(0.1)]
+    assert summarise(in_boxes).advice.axis == "boxes"
+
+
+def test_strategies_tried_by_chance_are_not_advised() -> None:
+    rng = np.random.default_rng(0)
+    wrong = 0
+    for _ in range(200):
+        cells = [arm(f"s{i}", interval(rng.normal(0, 0.03, 5).tolist())) for i in range(4)]
+        wrong += advise(cells, "images").strategy != "random"
+    # At a confidence of 95 % for the best of all together.
+    assert wrong <= 20
+
+
+def test_a_start_alone_gives_no_advice() -> None:
+    cells = [record(name, 0, [(10, 20, 0.4)]) for name in ("random", "entropy")]
+    assert "nothing but random was measured" in summarise(cells).advice.words
