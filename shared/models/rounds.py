@@ -79,7 +79,8 @@ class RoundCreate(Frozen):
     stop_after: Literal["gating", "training"] = Field(
         default="gating",
         description="`training`: the model is trained and measured, then the round is done; it is "
-        "neither calibrated nor compared nor promoted.",
+        "neither calibrated nor compared nor promoted, and a random choice by images is made "
+        "without scoring the pool first: for replays.",
     )
 
 

@@ -22,7 +22,7 @@ from labeling_service.app.models.errors import (
     UnknownRound,
 )
 from labeling_service.app.models.tables import RoundRow
-from labeling_service.app.services.steps import STATES, Step, job_key, step_of, submit_step
+from labeling_service.app.services.steps import STATES, first_step, job_key, step_of, submit_step
 from shared.bases import check_base
 from shared.database import Database, utcnow
 from shared.jobs.store import JobAlreadyFinished, JobStore
@@ -263,7 +263,7 @@ def _new_row(
     newest = session.scalar(
         select(func.max(RoundRow.index)).where(RoundRow.project == project.name)
     )
-    step: Step = "score" if request.purpose == "train" else "select"
+    step = first_step(request)
     return RoundRow(
         id=uuid.uuid4().hex,
         project=project.name,

@@ -55,6 +55,17 @@ def job_key(round_id: str, step: Step) -> str:
     return f"{round_id}:{step}"
 
 
+def first_step(request: RoundCreate) -> Step:
+    """Return where a round begins: nothing is scored that neither the choice nor people look at.
+
+    A replay (`stop_after` is `training`) is answered by oracles, who need no boxes to start from.
+    """
+    if request.purpose != "train":
+        return "select"
+    blind = not needs_of(request.strategy).images and request.budget_unit == "images"
+    return "select" if blind and request.stop_after == "training" else "score"
+
+
 def submit_step(session: Session, jobs: JobStore, row: RoundRow) -> JobView | None:
     """Insert the job of the round's step in the caller's transaction; None while people label."""
     step = step_of(row)

@@ -108,7 +108,7 @@ def test_a_round_that_stops_after_training_is_done_with_its_measured_model(world
     assert done.metrics == {"map50": 0.5, "map50_95": 0.25, "map50/nine": 0.5}
     assert (done.promoted, done.error) == (None, None)
     assert done.finished_at is not None
-    assert world.steps(round_id) == ["close", "score", "select", "train"]
+    assert world.steps(round_id) == ["close", "select", "train"]
     assert world.reconciler.sweep() == 0
 
 

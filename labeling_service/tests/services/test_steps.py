@@ -1,6 +1,8 @@
+from typing import Any
+
 import pytest
 
-from labeling_service.tests.support import World
+from labeling_service.tests.support import World, image_view
 from shared.models.registry import ScoringCreate
 from shared.models.strategies import parse_strategy
 
@@ -26,3 +28,21 @@ def test_a_scoring_is_told_what_the_strategy_needs(
     assert scoring.model_version == 4
     assert scoring.unlabelled_only is not labelled_too
     assert scoring.consistency is consistency
+
+
+@pytest.mark.parametrize(
+    ("request_", "step"),
+    [
+        ({}, "score"),
+        ({"stop_after": "training"}, "select"),
+        ({"stop_after": "training", "budget_unit": "boxes"}, "score"),
+        ({"stop_after": "training", "strategy": {"strategy": "kmeans"}}, "score"),
+        ({"purpose": "val"}, "select"),
+    ],
+)
+def test_a_round_scores_only_what_somebody_looks_at(
+    world: World, request_: dict[str, Any], step: str
+) -> None:
+    world.gateway.production = 4
+    world.gateway.pool += [image_view(99, "val")]
+    assert world.steps(world.start(**request_).id) == [step]
