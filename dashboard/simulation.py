@@ -17,7 +17,6 @@ VERDICT_COLUMNS = (
     "vs random, equal boxes",
     "images saved",
     "boxes saved",
-    "verdict",
 )
 
 
@@ -39,7 +38,7 @@ def curves(results: SimulationResults, axis: Axis) -> pd.DataFrame:
 
 
 def verdicts(results: SimulationResults) -> pd.DataFrame:
-    """Return one row per arm: where it ended, and what may be said of it."""
+    """Return one row per arm: where it ended, and how far that is from random."""
     return pd.DataFrame([_row(arm) for arm in results.arms], columns=list(VERDICT_COLUMNS))
 
 
@@ -55,7 +54,6 @@ def _row(arm: Arm) -> tuple[object, ...]:
         _text(arm.difference_boxes, "{:+.3f}"),
         _saved(arm.saved_images),
         _saved(arm.saved_boxes),
-        arm.verdict,
     )
 
 

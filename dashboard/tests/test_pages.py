@@ -151,6 +151,7 @@ def test_simulations_are_shown_beside_the_projects_own_curve(open_page: OpenPage
     own_and_simulated = str(at.get("vega_lite_chart")[2].proto)
     assert "this project" in own_and_simulated
     assert at.dataframe[1].value["arm"].tolist() == ["random", "entropy"]
+    assert "- **random**: the baseline" in said(at)
     next(s for s in at.selectbox if s.label == "Simulation").select_index(1).run()
     assert "No strategy is distinguishable from random" in said(at)
 

@@ -43,11 +43,8 @@ def section(desk: Desk, own: pd.DataFrame) -> None:
         "Lines are means over paired seeds, bands their 95 % intervals. The project's own rounds "
         "are measured on its own test images and trained by its own settings: compare the shapes."
     )
-    st.dataframe(
-        verdicts(view.results),
-        hide_index=True,
-        column_config={"verdict": st.column_config.TextColumn(width="large")},
-    )
+    st.dataframe(verdicts(view.results), hide_index=True)
+    st.markdown("\n".join(f"- **{arm.name}**: {arm.verdict}" for arm in view.results.arms))
 
 
 def chart(view: SimulationView, own: pd.DataFrame, axis: Axis) -> alt.LayerChart:
@@ -64,7 +61,7 @@ def chart(view: SimulationView, own: pd.DataFrame, axis: Axis) -> alt.LayerChart
         "arm:N",
         title=None,
         scale=alt.Scale(domain=shown, range=[colours[name] for name in shown]),
-        legend=alt.Legend(orient="top", columns=2, labelLimit=260),
+        legend=alt.Legend(orient="top", columns=2, labelLimit=260, symbolOpacity=1),
     )
     base = alt.Chart(table).encode(x=x, color=colour)
     y = alt.Y("mean:Q", title="mAP50 on test", scale=alt.Scale(zero=False, nice=True))
