@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
-from shared.models.geometry import Annotation, Detection, Xyxy
+from shared.models.geometry import Annotation, Detection, Xyxy, has_area
 
 # Okabe and Ito's colour-blind-safe set without black, then darker ones of Paul Tol's "muted".
 PALETTE = (
@@ -82,7 +82,8 @@ def to_normalised(xywh: Sequence[float], size_wh: Size) -> Xyxy | None:
     top, bottom = sorted((y / height, (y + box_height) / height))
     # Seven digits are finer than a thousandth of a pixel and hide the float noise of x + (x2 - x1).
     x1, y1, x2, y2 = (round(min(max(v, 0.0), 1.0), 7) for v in (left, top, right, bottom))
-    return (x1, y1, x2, y2) if x1 < x2 and y1 < y2 else None
+    xyxy = (x1, y1, x2, y2)
+    return xyxy if has_area(xyxy) else None
 
 
 def open_upright(content: bytes) -> Image.Image:

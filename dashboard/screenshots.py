@@ -1,5 +1,6 @@
 """Pictures of every page of a running dashboard: `python -m dashboard.screenshots URL FOLDER`."""
 
+import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,7 +10,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
-CHROMIUM = Path("/usr/bin/chromium")
+# Those that scripts/system-packages.sh is content with.
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 # File name and path; the first page of the navigation has no path.
 PAGES = {
     "loop": "",
@@ -23,6 +25,11 @@ VIEWPORT_WH = (1400, 900)
 LOAD_MS = 60_000
 
 
+def installed_browser() -> str | None:
+    """Return the path of the system's browser, if it has one."""
+    return next((path for name in BROWSERS if (path := shutil.which(name))), None)
+
+
 @contextmanager
 def browser() -> Iterator["Browser"]:
     """Yield a headless Chromium: the system's, or Playwright's own."""
@@ -30,7 +37,7 @@ def browser() -> Iterator["Browser"]:
 
     with sync_playwright() as playwright:
         chromium = playwright.chromium.launch(
-            executable_path=CHROMIUM if CHROMIUM.exists() else None,
+            executable_path=installed_browser(),
             args=["--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu"],
         )
         try:

@@ -87,6 +87,15 @@ def kind_of(head: bytes) -> ImageKind | None:
     return next((kind for kind, matches, _ in _FORMATS if matches(head[:16])), None)
 
 
+def n_pixels_of(data: bytes) -> int:
+    """Return how many pixels the header of an image file announces; 0 where it cannot be read."""
+    try:
+        with pillow_failures(), _open(data) as (_, image):
+            return image.width * image.height
+    except BadImage:
+        return 0
+
+
 def decode_upright(data: bytes, max_pixels: float) -> UprightImage:
     """Decode the bytes of one image file.
 
@@ -104,7 +113,9 @@ def decode_upright(data: bytes, max_pixels: float) -> UprightImage:
         _check_header(image, max_pixels)
         image.load()
         orientation = _orientation(image)
-        upright = _to_8bit(image if orientation == 1 else ImageOps.exif_transpose(image))
+        if orientation != 1:
+            ImageOps.exif_transpose(image, in_place=True)
+        upright = _to_8bit(image)
         plain = orientation == 1 and _is_plain(kind, image, data)
     return UprightImage(upright, kind, orientation, plain)
 
@@ -169,25 +180,36 @@ def _to_8bit(image: Image.Image) -> Image.Image:
     if image.mode == "F" or image.mode.startswith("I"):
         return _scaled(image)
     if image.has_transparency_data:
-        grey = image.mode in {"L", "LA", "La", "1"}
-        rgba = image.convert("RGBA")
-        white = Image.new("RGBA", rgba.size, (255, 255, 255, 255))
-        return Image.alpha_composite(white, rgba).convert("L" if grey else "RGB")
+        return _on_white(image)
     if image.mode in {"L", "RGB"}:
         return image
     return image.convert("L" if image.mode == "1" else "RGB")
 
 
+def _on_white(image: Image.Image) -> Image.Image:
+    mode = "L" if image.mode in {"L", "LA", "La", "1"} else "RGB"
+    whole = Image.new(mode, image.size)
+    for box in _tiles(image):
+        rgba = image.crop(box).convert("RGBA")
+        white = Image.new("RGBA", rgba.size, (255, 255, 255, 255))
+        whole.paste(Image.alpha_composite(white, rgba).convert(mode), box)
+    return whole
+
+
 def _scaled(image: Image.Image) -> Image.Image:
     top = 1.0 if image.mode == "F" else 65535.0
     grey = np.empty((image.height, image.width), np.uint8)
-    # In tiles: as float64 a picture of 100 megapixels takes 800 MB, and every step makes another.
-    corners = product(range(0, image.height, _TILE_SIDE), range(0, image.width, _TILE_SIDE))
-    for y, x in corners:
-        bottom, right = min(y + _TILE_SIDE, image.height), min(x + _TILE_SIDE, image.width)
+    for x, y, right, bottom in _tiles(image):
         values = np.asarray(image.crop((x, y, right, bottom))).astype(np.float64)
         if not np.isfinite(values).all() or values.min() < 0 or values.max() > top:
             detail = f"values of mode {image.mode} outside 0..{top:g}, their range is unknown"
             raise BadImage("unsupported", detail)
         grey[y:bottom, x:right] = np.rint(values * (255.0 / top))
     return Image.fromarray(grey)
+
+
+def _tiles(image: Image.Image) -> Iterator[tuple[int, int, int, int]]:
+    # 100 megapixels take 800 MB as float64 and 400 as RGBA, and every step makes another copy.
+    corners = product(range(0, image.height, _TILE_SIDE), range(0, image.width, _TILE_SIDE))
+    for y, x in corners:
+        yield x, y, min(x + _TILE_SIDE, image.width), min(y + _TILE_SIDE, image.height)

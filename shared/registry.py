@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import httpx2
 
-from shared.errors import BackendUnavailable, NotFound
+from shared.errors import AppError, BackendUnavailable, NotFound, UpstreamFailed
 from shared.models.registry import Alias, CalibrationManifest, ModelView
 from shared.projects import check_project_name
 
@@ -332,7 +332,10 @@ class ModelRegistry:
 
     @contextmanager
     def _named(self, unknown: str | None = None) -> Iterator[None]:
-        """Turn MLflow's errors into ours: unknown things by name, a dead server as unavailable."""
+        """Turn MLflow's errors into ours: unknown things by name, a dead server as unavailable.
+
+        What it refuses it will refuse again: that is no reason to wait.
+        """
         from mlflow.exceptions import MlflowException
 
         try:
@@ -341,11 +344,15 @@ class ModelRegistry:
             missing = {"RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"}
             if unknown is not None and exc.error_code in missing:
                 raise UnknownModel(unknown) from exc
-            msg = f"MLflow ({self.url}): {exc.message}"
-            raise BackendUnavailable(msg) from exc
+            raise self._failed(exc.message, exc.get_http_status_code()) from exc
         except OSError as exc:
-            msg = f"MLflow ({self.url}): {exc}"
-            raise BackendUnavailable(msg) from exc
+            # Of files that MLflow sends and fetches by itself; one without an answer has no status.
+            status = getattr(getattr(exc, "response", None), "status_code", 503)
+            raise self._failed(str(exc), status) from exc
+
+    def _failed(self, reason: str, status: int) -> AppError:
+        passing = status >= 500 or status == httpx2.codes.TOO_MANY_REQUESTS
+        return (BackendUnavailable if passing else UpstreamFailed)(f"MLflow ({self.url}): {reason}")
 
 
 def _of(project: str) -> str:

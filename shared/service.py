@@ -7,7 +7,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, Literal
 
 import structlog
-from fastapi import APIRouter, FastAPI, Request, Response
+from fastapi import APIRouter, Depends, FastAPI, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
@@ -19,6 +19,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from shared.errors import AppError, Unauthorised, error_classes
 from shared.log import configure_logging
+from shared.projects import check_project_name
 from shared.settings import Settings
 
 log = structlog.stdlib.get_logger()
@@ -74,7 +75,11 @@ def create_service(
     configure_logging(settings, name)
     app = FastAPI(title=name, lifespan=_keep_state(lifespan), docs_url="/docs", redoc_url=None)
     for router in routers:
-        app.include_router(router, responses={"default": {"model": ErrorBody}})
+        app.include_router(
+            router,
+            responses={"default": {"model": ErrorBody}},
+            dependencies=[Depends(_check_project)],
+        )
     app.include_router(_health_router(checks))
     _add_error_handlers(app)
     Instrumentator(
@@ -130,6 +135,12 @@ def error_response(exc: AppError, request_id: str) -> JSONResponse:
     """Return the one error body: class name, message, request id."""
     body = ErrorBody(error=exc.name, detail=str(exc), request_id=request_id)
     return JSONResponse(body.model_dump(), status_code=exc.status, headers=dict(exc.headers))
+
+
+async def _check_project(request: Request) -> None:
+    # No service needs to ask another about a name that no project can have.
+    if (name := request.path_params.get("project")) is not None:
+        check_project_name(name)
 
 
 def _keep_state(lifespan: Lifespan) -> Callable[[FastAPI], AbstractAsyncContextManager[Any]]:

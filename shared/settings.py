@@ -158,6 +158,11 @@ class Settings(BaseSettings):
         """Return the folder for what can be made again: model copies, data sets."""
         return self.state_dir / "cache"
 
+    @property
+    def base_models_dir(self) -> Path:
+        """Return the folder of base models that were downloaded."""
+        return self.cache_dir / "base-models"
+
 
 def is_embedded(url: str) -> bool:
     """Tell whether a URL stays on this machine: a file, or a loopback address."""

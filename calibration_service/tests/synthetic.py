@@ -1,5 +1,6 @@
 """Small worlds with known answers: labels, predictions, a gateway that knows one project."""
 
+from collections import Counter
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
@@ -113,7 +114,7 @@ class World(GatewayClient):
             seed=0,
             created_at=datetime(2026, 1, 1, tzinfo=UTC),
             n_images=len(self.items),
-            n_by_split={},
+            n_by_split=Counter(item.split for item in self.items),
             n_labelled=0,
             latest_version=len(self.closed) + 1 if self.items else None,
         )

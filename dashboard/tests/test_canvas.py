@@ -1,7 +1,7 @@
 """What the front end returns becomes labels."""
 
 from dashboard.canvas import annotations_of
-from dashboard.drawing import Shape
+from dashboard.drawing import Shape, to_pixels
 from shared.models.geometry import Annotation
 
 
@@ -38,3 +38,9 @@ def test_a_small_box_that_was_there_before_is_kept() -> None:
 def test_a_box_outside_of_the_picture_is_not_kept() -> None:
     outside = {"bbox": [120, 20, 15, 15], "label_id": 0, "label": "two"}
     assert annotations_of([outside], (100, 100)) == ()
+
+
+def test_a_prediction_too_thin_for_a_label_is_not_kept() -> None:
+    before = Shape(class_id=0, xyxy=(0.1, 0.2, 0.1000002, 0.8), score=0.9)
+    thin = {"bbox": list(to_pixels(before.xyxy, (1000, 1000))), "label_id": 0, "label": "two"}
+    assert annotations_of([thin], (1000, 1000), [before]) == ()

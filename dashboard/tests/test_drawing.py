@@ -49,6 +49,7 @@ def test_a_box_in_pixels_is_x_y_width_height() -> None:
         ((190.0, 90.0, 30.0, 5.0), (0.95, 0.9, 1.0, 0.95)),
         ((20.0, 20.0, 0.0, 40.0), None),
         ((250.0, 20.0, 10.0, 10.0), None),
+        ((199.99995, 20.0, 40.0, 40.0), None),
     ],
 )
 def test_pixels_become_normalised_and_are_cut_at_the_border(

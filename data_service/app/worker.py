@@ -6,8 +6,11 @@ from pydantic import BaseModel
 
 from data_service.app import wiring
 from data_service.app.services.ingestion import Ingestion, ingest_once
+from data_service.app.services.source import clear_work
+from shared.jobs.store import UnknownJob
 from shared.jobs.worker import JobContext, TaskFunction, run_worker
 from shared.models.data import IngestionCreate
+from shared.models.jobs import FINAL_STATES
 from shared.settings import Settings, load_settings
 
 
@@ -15,7 +18,14 @@ def build(settings: Settings) -> Mapping[str, TaskFunction]:
     """Return the tasks of this worker by name."""
     deps = wiring.build(settings)
 
+    def has_ended(job_id: str) -> bool:
+        try:
+            return deps.jobs.get(job_id).state in FINAL_STATES
+        except UnknownJob:
+            return True
+
     def run_ingestion(context: JobContext) -> BaseModel:
+        clear_work(deps.settings, has_ended)
         request = IngestionCreate.model_validate(context.job.payload)
         ingestion = Ingestion(context.job.id, context.job.project, request)
         return ingest_once(deps.settings, deps.database, deps.store, ingestion, context.progress)

@@ -46,7 +46,7 @@ def build(settings: Settings) -> Dependencies:
     """Return the gateway's parts; nothing is connected before the first use."""
     database = Database(settings.database_url)
     bell = Bell(make_celery(settings))
-    proxy = Proxy(service_urls(settings), settings.service_key, settings.max_upload_mb << 20)
+    proxy = Proxy(service_urls(settings), settings.service_key)
     return Dependencies(
         settings=settings,
         database=database,

@@ -6,6 +6,7 @@ import time
 from dataclasses import replace
 
 import pytest
+from pydantic import SecretStr
 
 from gateway.app import keys as keys_command
 from gateway.app.models.schemas import Role
@@ -74,6 +75,24 @@ def test_the_command_makes_a_key_that_opens(
     key = capsys.readouterr().out.strip()
     with gateway.client(key) as admin:
         assert [k["name"] for k in admin.get("/v1/keys").json()] == ["first"]
+
+
+def test_the_command_keeps_a_key_that_opens_and_replaces_one_that_does_not(
+    gateway: Gateway, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def ensure(key: str) -> str:
+        settings = gateway.settings.model_copy(update={"api_key": SecretStr(key)})
+        keys_command.main(["ensure", "--name", "local", "--role", "admin"], settings)
+        return capsys.readouterr().out.strip()
+
+    made = ensure("fov_of_a_database_that_was_deleted")
+    assert ensure(made) == made
+    with gateway.client(made) as admin:
+        (found,) = admin.get("/v1/keys").json()
+        admin.delete(f"/v1/keys/{found['id']}")
+    assert ensure(made) != made
+    viewer = gateway.key("viewer")
+    assert ensure(viewer) != viewer
 
 
 def test_the_service_key_may_do_everything(gateway: Gateway) -> None:

@@ -10,7 +10,7 @@ from http.client import HTTPConnection
 import httpx2
 import pytest
 
-from gateway.app.core.routes import service_urls
+from gateway.app.core.routes import max_body_bytes, service_urls
 from gateway.app.services.proxy import LIMITS
 from gateway.tests.conftest import Gateway
 
@@ -109,6 +109,37 @@ def test_a_body_that_grows_over_the_limit_is_413(gateway: Gateway) -> None:
         answer = client.post("/v1/projects/p/uploads/size", content=pieces)
     assert (answer.status_code, answer.json()["error"]) == (413, "TooLarge")
     assert answer.json()["detail"] == "the body is over the limit of 67108864 bytes"
+
+
+def test_a_body_of_json_has_a_limit_of_its_own(gateway: Gateway) -> None:
+    def pieces() -> Iterator[bytes]:
+        return (bytes(MIB) for _ in range(33))
+
+    with gateway.client(role="annotator") as client:
+        announced = client.put("/v1/projects/p/tasks/t/answer", content=bytes(33 * MIB))
+    with gateway.client() as client:
+        grown = client.post("/v1/projects/p/images/size", content=pieces())
+    with gateway.client("the-service-key") as client:
+        ours = client.post("/v1/projects/p/images/size", content=pieces())
+    assert (announced.status_code, announced.json()["error"]) == (413, "TooLarge")
+    expected = "a body of 34603008 bytes is over the limit of 33554432 bytes"
+    assert announced.json()["detail"] == expected
+    assert (grown.status_code, grown.json()["error"]) == (413, "TooLarge")
+    assert ours.json() == {"n_bytes": 33 * MIB}
+
+
+@pytest.mark.parametrize(
+    ("path", "expected"),
+    [
+        ("/v1/projects/p/uploads", 64 * MIB),
+        ("/v1/projects/p/predictions", 64 * MIB),
+        ("/v1/projects/uploads/rounds", 32 * MIB),
+        ("/v1/projects", 32 * MIB),
+    ],
+)
+def test_only_files_may_be_as_large_as_an_upload(path: str, expected: int) -> None:
+    assert max_body_bytes(path, 64 * MIB) == expected
+    assert max_body_bytes(path, MIB) == MIB
 
 
 def test_an_answer_before_the_end_of_the_body_gets_through(gateway: Gateway) -> None:

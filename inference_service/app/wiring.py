@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from inference_service.app.core.pixel_budget import PixelBudget
 from inference_service.app.core.ports import Gateway, Registry
 from inference_service.app.core.runtime import DetectorRuntime
 from inference_service.app.services.local_models import LocalModels
@@ -47,11 +48,13 @@ class Dependencies:
     serving: Serving
     predictor: Predictor
     stored: StoredPredictions
+    pixels: PixelBudget
 
     def checks(self) -> Mapping[str, Check]:
         """Return the back ends that must answer; the registry is not one, local copies serve."""
         return {
             "database": self.database.check,
+            "broker": self.bell.check,
             "object_store": self.store.check,
             "vector_store": self.vectors.check,
         }
@@ -113,6 +116,7 @@ def build(settings: Settings, given: Neighbours | None = None) -> Dependencies:
         serving=serving,
         predictor=Predictor(serving, served_log, around.gateway, store, max_pixels),
         stored=StoredPredictions(store, vectors),
+        pixels=PixelBudget(max_pixels),
     )
 
 
@@ -142,4 +146,5 @@ def _load(settings: Settings, folder: Path) -> DetectorRuntime:
 def _load_base(settings: Settings) -> DetectorRuntime:
     from inference_service.app.core.torch_runtime import TorchOptions, load_base_runtime
 
-    return load_base_runtime(settings.base_model, TorchOptions(threads=settings.threads))
+    options = TorchOptions(threads=settings.threads)
+    return load_base_runtime(settings.base_model, settings.base_models_dir, options)

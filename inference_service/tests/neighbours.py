@@ -12,6 +12,7 @@ from shared.errors import BackendUnavailable, NotFound
 from shared.models.data import ImageView, ProjectView, Split, SplitFractions
 from shared.models.registry import CalibrationManifest, ModelView, ThresholdComponent
 from shared.objects.port import ObjectStore
+from shared.projects import check_project_name
 from shared.registry import UnknownModel
 
 PROJECT = "shapes"
@@ -38,6 +39,7 @@ class LocalRegistry:
 
     def aliases(self, project: str) -> dict[str, int]:
         self.asked_about.append(project)
+        check_project_name(project)
         self._answer()
         return {} if self.production is None else {"production": self.production}
 

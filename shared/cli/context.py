@@ -55,7 +55,7 @@ def connect(settings: Settings | None = None) -> GatewayClient:
     """Return a client of the gateway: of FOVEA_API_KEY's, or of the embedded stack on this machine.
 
     Raises:
-        BadRequest: neither is there.
+        BadRequest: neither is there, or what is there cannot be an address or a key.
     """
     settings = settings or settings_or_refuse()
     if settings.api_key is not None:
@@ -64,13 +64,14 @@ def connect(settings: Settings | None = None) -> GatewayClient:
     try:
         urls = json.loads((state / "stack.json").read_text())["urls"]
         private = json.loads((state / "secrets.json").read_text())
-        return GatewayClient(urls["gateway"], private["api_key"])
-    except (FileNotFoundError, KeyError, ValueError) as exc:
+        url, key = str(urls["gateway"]), str(private["api_key"])
+    except (FileNotFoundError, KeyError, TypeError, ValueError) as exc:
         msg = (
             f"no stack found: neither FOVEA_API_KEY is set nor is there one in {state}/ "
             "(start one by `make local`)"
         )
         raise BadRequest(msg) from exc
+    return GatewayClient(url, key)
 
 
 def pick_project(client: GatewayClient, name: str | None) -> str:

@@ -179,7 +179,7 @@ def export(
     with told_errors():
         client = connect()
         name = pick_project(client, project)
-        number = version or client.project(name).latest_version
+        number = client.project(name).latest_version if version is None else version
         if number is None:
             msg = f"project {name!r} has no dataset version yet"
             raise BadRequest(msg)

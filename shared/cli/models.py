@@ -41,7 +41,7 @@ def train(
     with told_errors():
         client = connect()
         name = pick_project(client, project)
-        number = version or client.project(name).latest_version
+        number = client.project(name).latest_version if version is None else version
         if number is None:
             msg = f"project {name!r} has no dataset version yet: ingest or annotate labels first"
             raise BadRequest(msg)
@@ -61,7 +61,8 @@ def calibrate(
     with told_errors():
         client = connect()
         name = pick_project(client, project)
-        result = calibrate_model(client, name, model or newest_model(client, name))
+        number = newest_model(client, name) if model is None else model
+        result = calibrate_model(client, name, number)
         component = result.manifest.components[0]
         classes = client.project(name).classes
         table = Table("class", "threshold", "note")

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable
 
-from shared.client.transport import Transport
+from shared.client.transport import Transport, at
 from shared.errors import AppError
 from shared.models.jobs import FINAL_STATES, JobState, JobView
 
@@ -19,18 +19,18 @@ class JobCalls(Transport):
 
     def job(self, job_id: str) -> JobView:
         """Return one job."""
-        return self._get(f"/v1/jobs/{job_id}", JobView)
+        return self._get(at("jobs", job_id), JobView)
 
     def jobs(
         self, *, project: str | None = None, state: JobState | None = None, limit: int = 100
     ) -> list[JobView]:
         """Return jobs, the newest first."""
         query = {"project": project, "state": state, "limit": limit}
-        return self._get_list("/v1/jobs", JobView, query)
+        return self._get_list(at("jobs"), JobView, query)
 
     def cancel_job(self, job_id: str) -> JobView:
         """Ask a job to stop."""
-        return self._post(f"/v1/jobs/{job_id}/cancellation", None, JobView)
+        return self._post(at("jobs", job_id, "cancellation"), None, JobView)
 
     def wait_job(
         self,

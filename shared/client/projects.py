@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import BinaryIO
 
-from shared.client.transport import Transport
+from shared.client.transport import Transport, at
 from shared.models.data import (
     GroundTruth,
     ImagePage,
@@ -23,28 +23,28 @@ class ProjectCalls(Transport):
 
     def create_project(self, project: ProjectCreate) -> ProjectView:
         """Create a project."""
-        return self._post("/v1/projects", project, ProjectView)
+        return self._post(at("projects"), project, ProjectView)
 
     def copy_project(self, project: str, copy: ProjectCopy) -> ProjectView:
         """Make a project with the images, splits and classes of another."""
-        path = f"/v1/projects/{project}/copies"
+        path = at("projects", project, "copies")
         response = self._send("POST", path, json=copy, timeout=600.0)
         return ProjectView.model_validate_json(response.content)
 
     def projects(self) -> list[ProjectView]:
         """Return every project."""
-        return self._get_list("/v1/projects", ProjectView)
+        return self._get_list(at("projects"), ProjectView)
 
     def project(self, name: str) -> ProjectView:
         """Return one project."""
-        return self._get(f"/v1/projects/{name}", ProjectView)
+        return self._get(at("projects", name), ProjectView)
 
     def upload(self, project: str, file: BinaryIO, *, name: str | None = None) -> Upload:
         """Send an archive or image, streamed; `name` is what a single image is then called."""
         chunks = iter(lambda: file.read(1 << 20), b"")
         response = self._send(
             "POST",
-            f"/v1/projects/{project}/uploads",
+            at("projects", project, "uploads"),
             query={"name": name},
             content=chunks,
             headers={"Content-Type": "application/octet-stream"},
@@ -54,7 +54,7 @@ class ProjectCalls(Transport):
 
     def ingest(self, project: str, ingestion: IngestionCreate) -> JobView:
         """Start an ingestion; its result is an IngestionReport."""
-        return self._post(f"/v1/projects/{project}/ingestions", ingestion, JobView)
+        return self._post(at("projects", project, "ingestions"), ingestion, JobView)
 
     def images(
         self,
@@ -74,7 +74,7 @@ class ProjectCalls(Transport):
             "limit": limit,
             "name": name,
         }
-        return self._get(f"/v1/projects/{project}/images", ImagePage, query)
+        return self._get(at("projects", project, "images"), ImagePage, query)
 
     def iter_images(
         self, project: str, *, split: Split | None = None, labelled: bool | None = None
@@ -90,16 +90,16 @@ class ProjectCalls(Transport):
 
     def image(self, project: str, image_id: str) -> ImageView:
         """Return one image's record."""
-        return self._get(f"/v1/projects/{project}/images/{image_id}", ImageView)
+        return self._get(at("projects", project, "images", image_id), ImageView)
 
     def image_content(self, project: str, image_id: str) -> bytes:
         """Return the upright image as it is trained on."""
-        return self._send("GET", f"/v1/projects/{project}/images/{image_id}/content").content
+        return self._send("GET", at("projects", project, "images", image_id, "content")).content
 
     def thumbnail(self, project: str, image_id: str) -> bytes:
         """Return the image's thumbnail."""
-        return self._send("GET", f"/v1/projects/{project}/images/{image_id}/thumbnail").content
+        return self._send("GET", at("projects", project, "images", image_id, "thumbnail")).content
 
     def ground_truth(self, project: str, image_id: str) -> GroundTruth:
         """Return the hidden labels of an image ingested with `as_oracle`."""
-        return self._get(f"/v1/projects/{project}/images/{image_id}/ground-truth", GroundTruth)
+        return self._get(at("projects", project, "images", image_id, "ground-truth"), GroundTruth)

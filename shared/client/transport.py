@@ -4,11 +4,19 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
+from urllib.parse import quote
 
 import httpx2
 from pydantic import BaseModel, SecretStr, TypeAdapter
 
-from shared.errors import AppError, BackendUnavailable, UpstreamFailed, error_classes
+from shared.errors import (
+    AppError,
+    BackendUnavailable,
+    BadRequest,
+    NotFound,
+    UpstreamFailed,
+    error_classes,
+)
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
 
@@ -19,15 +27,26 @@ class Transport:
     """Requests to the gateway; what they ask for is in the classes that inherit this."""
 
     def __init__(self, base_url: str, key: SecretStr | str, timeout_s: float = 60.0) -> None:
-        """Talk to the gateway at `base_url` with an API key or the service key."""
+        """Talk to the gateway at `base_url` with an API key or the service key.
+
+        Raises:
+            BadRequest: either of them can never be one.
+        """
         secret = key.get_secret_value() if isinstance(key, SecretStr) else key
         self.base_url = base_url.rstrip("/")
-        self._http = httpx2.Client(
-            base_url=self.base_url,
-            headers={"Authorization": f"Bearer {secret}"},
-            timeout=httpx2.Timeout(timeout_s, connect=5.0),
-            limits=httpx2.Limits(max_connections=32),
-        )
+        try:
+            self._http = httpx2.Client(
+                base_url=self.base_url,
+                headers={"Authorization": f"Bearer {secret}"},
+                timeout=httpx2.Timeout(timeout_s, connect=5.0),
+                limits=httpx2.Limits(max_connections=32),
+            )
+        except httpx2.InvalidURL as exc:
+            msg = f"no address of a gateway (FOVEA_GATEWAY_URL): {base_url!r}: {exc}"
+            raise BadRequest(msg) from exc
+        except UnicodeError as exc:
+            msg = "no key (FOVEA_API_KEY): a character of it is not ASCII"
+            raise BadRequest(msg) from exc
 
     def close(self) -> None:
         """Close the connections."""
@@ -93,6 +112,21 @@ class Transport:
                     raise error_from(response)
             time.sleep(0.25 * 2**attempt)
         raise AssertionError  # the loop returns or raises
+
+
+def at(*parts: str | int) -> str:
+    """Return the path of these parts; each stays one part, whatever it holds.
+
+    Raises:
+        NotFound: nothing has such a name: empty, `.`, `..`, or with a slash, which even escaped
+            would be read as another path.
+    """
+    names = [str(part) for part in parts]
+    for name in names:
+        if name in {"", ".", ".."} or "/" in name:
+            msg = f"unknown name: {name!r}"
+            raise NotFound(msg)
+    return "/v1/" + "/".join(quote(name, safe="", errors="replace") for name in names)
 
 
 def error_from(response: httpx2.Response) -> AppError:

@@ -20,7 +20,7 @@ PARTS: tuple[Part, ...] = ("base", "pool", "val", "test")
 NAMES = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 # No target is another digit's mirror image, so that flips stay a fair augmentation.
 DEMO_DIGITS = (0, 3, 8, 4, 7, 6)
-DEMO_WEIGHTS = (0.34, 0.24, 0.16, 0.12, 0.08, 0.06)
+DEMO_WEIGHTS = (0.30, 0.22, 0.17, 0.13, 0.10, 0.08)
 BASE_DIGITS = (1, 2, 5, 9)
 BASE_WEIGHTS = (0.25, 0.25, 0.25, 0.25)
 BASE_PHOTOS = ("brick", "gravel", "immunohistochemistry", "moon", "coins", "retina", "cell")
@@ -35,7 +35,7 @@ class DemoSizes:
 
     pool: int = 480
     val: int = 160
-    test: int = 140
+    test: int = 200
 
 
 DEMO_SIZES = DemoSizes()

@@ -24,7 +24,7 @@ def run_round(client: GatewayClient, project: str, index: int, options: DemoOpti
     strategy = RandomStrategy() if index == 1 else parse_strategy(options.strategy)
     console.rule(f"round {index}: {describe(strategy)}")
     training = TrainingParams(
-        epochs=options.epochs, image_size=options.image_size, seed=options.seed
+        epochs=options.n_epochs, image_size=options.image_size, seed=options.seed
     )
     created = client.create_round(
         project,

@@ -84,6 +84,7 @@ def build_model(
 def new_model(
     classes: tuple[str, ...],
     base: str,
+    downloads: Path,
     architecture: Architecture = YOLOV8N,
     kind: type[DetectionModel] = DetectionModel,
 ) -> DetectionModel:
@@ -96,6 +97,7 @@ def new_model(
         base: `scratch`, the name of a shipped package (`fovea-digits`), the folder of a package, or
             `yolov8n.pt`, Ultralytics' own file, which Ultralytics downloads from its own site and
             unpickles. No other pickle is ever read.
+        downloads: where that file is kept, and looked for before it is downloaded.
         architecture: of the new network.
         kind: class of the new network.
 
@@ -105,7 +107,7 @@ def new_model(
     """
     model = build_model(architecture, classes, kind)
     if base != SCRATCH:
-        transfer(_base_weights(base), model)
+        transfer(_base_weights(base, downloads), model)
     return model
 
 
@@ -204,9 +206,11 @@ def _checked_weights(folder: Path, info: PackageInfo) -> dict[str, torch.Tensor]
     return weights
 
 
-def _base_weights(base: str) -> dict[str, torch.Tensor]:
+def _base_weights(base: str, downloads: Path) -> dict[str, torch.Tensor]:
     if base == "yolov8n.pt":
-        official: dict[str, torch.Tensor] = YOLO(base).model.float().state_dict()
+        # By its bare name it would be written into the working directory.
+        path = downloads.resolve() / base
+        official: dict[str, torch.Tensor] = YOLO(path).model.float().state_dict()
         return official
     for folder in (BASES / base, Path(base)):
         if folder.is_dir():

@@ -8,11 +8,13 @@ import shutil
 import tempfile
 from pathlib import Path
 
+from shared.detector.folders import own_folder
+
 os.environ.setdefault("YOLO_OFFLINE", "true")
 os.environ.setdefault("YOLO_AUTOINSTALL", "false")
-os.environ.setdefault(
-    "YOLO_CONFIG_DIR", str(Path(tempfile.gettempdir()) / f"fovea-ultralytics-{os.getuid()}")
-)
+if "YOLO_CONFIG_DIR" not in os.environ:
+    _folder = Path(tempfile.gettempdir()) / f"fovea-ultralytics-{os.getuid()}"
+    os.environ["YOLO_CONFIG_DIR"] = str(own_folder(_folder))
 
 from PIL import Image
 from ultralytics import YOLO

@@ -8,7 +8,7 @@ from typing import Any, Literal, cast
 
 import structlog
 from pydantic import BaseModel
-from sqlalchemy import CursorResult, select, update
+from sqlalchemy import CursorResult, func, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
@@ -46,10 +46,17 @@ class JobSubmit:
 
 @dataclass(frozen=True)
 class Claim:
-    """The right to work on a job, until somebody else gets it: worker and attempt fence it off."""
+    """The right to work on a job, until somebody else gets it: worker and attempt fence it off.
+
+    Attributes:
+        job: as it was when it was claimed.
+        worker: who has it.
+        n_waits: how often it was put back before to wait for a back end.
+    """
 
     job: JobView
     worker: str
+    n_waits: int
 
 
 class JobStore:
@@ -151,10 +158,13 @@ class JobStore:
                     worker=worker,
                     attempts=JobRow.attempts + 1,
                     heartbeat_at=now,
-                    started_at=now,
+                    started_at=func.coalesce(JobRow.started_at, now),
                 ),
             )
-            return Claim(view(_require(session, job_id)), worker) if taken else None
+            if not taken:
+                return None
+            row = _require(session, job_id)
+            return Claim(view(row), worker, row.n_waits)
 
     def beat(self, claim: Claim, progress: float | None = None, message: str | None = None) -> bool:
         """Give a sign of life; return False when the job is no longer this worker's."""
@@ -192,7 +202,7 @@ class JobStore:
     ) -> bool:
         """Put the job back in the queue, for another try by any worker.
 
-        Without `ring` the try comes when the reaper rings, after its interval.
+        Without `ring` the try comes when the reaper rings, after its interval: that is one wait.
         """
         with self.database.transaction() as session:
             row = _require(session, claim.job.id)
@@ -203,6 +213,8 @@ class JobStore:
                 row.attempts -= 1
             if ring:
                 self._ring_later(session, row)
+            else:
+                row.n_waits += 1
             return True
 
     def reap(self) -> int:

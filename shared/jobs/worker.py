@@ -14,7 +14,7 @@ from celery.signals import setup_logging, worker_shutting_down
 from prometheus_client import Counter, Gauge, Histogram, start_http_server
 from pydantic import BaseModel
 
-from shared.database import Database, utcnow
+from shared.database import Database
 from shared.errors import AppError, BackendUnavailable, JobInterrupted
 from shared.jobs.bell import Bell, make_celery
 from shared.jobs.store import Claim, JobStore
@@ -209,7 +209,8 @@ class JobRunner:
         """Put the job back; waiting for a back end is no attempt, but has its own limit."""
         log.warning("job.put_back", reason=str(exc), attempt=claim.job.attempts)
         waits = isinstance(exc, BackendUnavailable)
-        waited_s = (utcnow() - claim.job.created_at).total_seconds()
+        # Its age is none of a back end's: it may have queued or worked for days.
+        waited_s = claim.n_waits * self.settings.reconcile_interval_s
         may_wait = waits and waited_s < self.settings.job_wait_s
         may_retry = not waits and claim.job.attempts < claim.job.max_attempts
         if may_wait or may_retry:

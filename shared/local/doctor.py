@@ -7,7 +7,9 @@ from dataclasses import dataclass
 
 import httpx2
 import psutil
+from pydantic import SecretStr
 
+from shared.client import GatewayClient
 from shared.errors import AppError
 from shared.local.programs import valkey_server
 from shared.local.stack import EmbeddedStack
@@ -65,19 +67,23 @@ def _valkey() -> str:
 def _guarded(part: str, look: Callable[[], str], remedy: str) -> Finding:
     try:
         return Finding(part, ok=True, detail=look())
-    except (AppError, ImportError, httpx2.HTTPError) as exc:
+    # An address or a key that no request can hold is no HTTP error.
+    except (AppError, ImportError, httpx2.HTTPError, httpx2.InvalidURL, UnicodeError) as exc:
         return Finding(part, ok=False, detail=str(exc), remedy=remedy)
 
 
 def _stack(settings: Settings) -> list[Finding]:
-    if settings.api_key is not None:
+    key = settings.api_key
+    if key is not None:
         remedy = "check FOVEA_GATEWAY_URL, and that the stack is up"
-        return [_guarded("gateway", lambda: _ready(settings.gateway_url), remedy)]
+        gateway = _guarded("gateway", lambda: _ready(settings.gateway_url), remedy)
+        remedy = "set FOVEA_API_KEY to a key that `python -m gateway.app.keys create` made"
+        return _with_key([gateway], lambda: _opens(settings.gateway_url, key), remedy)
     stack = EmbeddedStack(settings.state_dir)
     if not stack.is_running():
         detail = f"no embedded stack runs in {stack.state}"
         return [Finding("stack", ok=False, detail=detail, remedy="`make local`")]
-    return [
+    found = [
         Finding(
             part.name,
             part.ready,
@@ -86,6 +92,15 @@ def _stack(settings: Settings) -> list[Finding]:
         )
         for part in stack.health()
     ]
+    remedy = "stop the stack, and `make local` again"
+    return _with_key(found, lambda: _opens(stack.urls["gateway"], stack.api_key), remedy)
+
+
+def _with_key(found: list[Finding], look: Callable[[], str], remedy: str) -> list[Finding]:
+    """Add how the key does, once everything is there that it could open."""
+    if not all(finding.ok for finding in found):
+        return found
+    return [*found, _guarded("api key", look, remedy)]
 
 
 def _ready(url: str) -> str:
@@ -94,3 +109,12 @@ def _ready(url: str) -> str:
         msg = f"{url}: {response.text[:300]}"
         raise AppError(msg)
     return f"{url}: ready"
+
+
+def _opens(url: str, key: SecretStr | str) -> str:
+    client = GatewayClient(url, key)
+    try:
+        client.projects()
+    finally:
+        client.close()
+    return f"opens {url}"

@@ -242,9 +242,9 @@ class EmbeddedStack:
     # -- parts
 
     def _ensure_api_key(self) -> None:
-        if "api_key" not in self.config.secrets():
-            key = self._run("-m", "gateway.app.keys", "create", "--name=local", "--role=admin")
-            self.config.keep_api_key(key.split()[-1])
+        # The one that is kept may be revoked, or the database a new one.
+        key = self._run("-m", "gateway.app.keys", "ensure", "--name=local", "--role=admin")
+        self.config.keep_api_key(key.split()[-1])
 
     def _run(self, *arguments: str) -> str:
         done = subprocess.run(

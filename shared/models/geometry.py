@@ -6,6 +6,8 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 # The largest that an integer column holds.
 MAX_INTEGER = 2**31 - 1
+# Of the boxes of dataset versions: 1e-6 of 10 000 pixels is a hundredth of one.
+_DECIMALS = 6
 
 Unit = Annotated[float, Field(ge=0.0, le=1.0)]
 Xyxy = tuple[Unit, Unit, Unit, Unit]
@@ -18,6 +20,18 @@ class Frozen(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+def rounded(xyxy: Xyxy) -> Xyxy:
+    """Return a box as dataset versions keep it, to six decimals."""
+    x1, y1, x2, y2 = (round(value, _DECIMALS) for value in xyxy)
+    return x1, y1, x2, y2
+
+
+def has_area(xyxy: Xyxy) -> bool:
+    """Tell whether a box still has an area as dataset versions keep it."""
+    x1, y1, x2, y2 = rounded(xyxy)
+    return x1 < x2 and y1 < y2
+
+
 class Annotation(Frozen):
     """One labelled object: who said so is part of it."""
 
@@ -27,9 +41,8 @@ class Annotation(Frozen):
 
     @model_validator(mode="after")
     def _not_degenerate(self) -> Self:
-        x1, y1, x2, y2 = self.xyxy
-        if x1 >= x2 or y1 >= y2:
-            msg = f"degenerate box (needs x1 < x2 and y1 < y2): {self.xyxy}"
+        if not has_area(self.xyxy):
+            msg = f"degenerate box (to {_DECIMALS} decimals x1 < x2 and y1 < y2): {self.xyxy}"
             raise ValueError(msg)
         return self
 

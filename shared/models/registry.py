@@ -3,12 +3,13 @@
 from datetime import datetime
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import AwareDatetime, Field
 
 from shared.models.data import Slug, Split
 from shared.models.geometry import MAX_INTEGER, Detection, Frozen
 from shared.models.rounds import TrainingParams
 
+VersionNumber = Annotated[int, Field(ge=1, le=MAX_INTEGER)]
 Alias = Literal["candidate", "calibrated", "production", "previous"]
 
 
@@ -95,7 +96,7 @@ class ModelView(Frozen):
 class TrainingCreate(Frozen):
     """Train on a dataset version."""
 
-    dataset_version: int = Field(ge=1)
+    dataset_version: VersionNumber
     params: TrainingParams = TrainingParams()
     round_id: str | None = None
 
@@ -116,14 +117,14 @@ class ModelCopy(Frozen):
     """A model version of another project, to start from."""
 
     source_project: Slug
-    model_version: int = Field(ge=1, le=MAX_INTEGER)
+    model_version: VersionNumber
 
 
 class EvaluationCreate(Frozen):
     """Measure a model again."""
 
-    model_version: int = Field(ge=1)
-    dataset_version: int | None = Field(default=None, description="Unset: the newest.")
+    model_version: VersionNumber
+    dataset_version: VersionNumber | None = Field(default=None, description="Unset: the newest.")
     split: Split = "test"
 
 
@@ -140,7 +141,7 @@ class EvaluationResult(Frozen):
 class ScoringCreate(Frozen):
     """Predict, embed and measure uncertainty for stored images, into Parquet shards."""
 
-    model_version: int | None = Field(
+    model_version: VersionNumber | None = Field(
         default=None, description="Unset: the base model, for embeddings before any training."
     )
     splits: tuple[Split, ...] = ("train",)
@@ -164,18 +165,18 @@ class ScoringResult(Frozen):
 class CalibrationCreate(Frozen):
     """Calibrate a model version on val; it must have been scored on val and test."""
 
-    model_version: int | None = Field(default=None, description="Unset: the newest.")
-    dataset_version: int | None = Field(
-        default=None, ge=1, description="Whose labels; unset: the newest."
+    model_version: VersionNumber | None = Field(default=None, description="Unset: the newest.")
+    dataset_version: VersionNumber | None = Field(
+        default=None, description="Whose labels; unset: the newest."
     )
 
 
 class GateCreate(Frozen):
     """Compare a model version with production on gate."""
 
-    model_version: int = Field(ge=1)
-    dataset_version: int | None = Field(
-        default=None, ge=1, description="Whose labels; unset: the newest."
+    model_version: VersionNumber
+    dataset_version: VersionNumber | None = Field(
+        default=None, description="Whose labels; unset: the newest."
     )
     promote: bool = True
 
@@ -183,7 +184,7 @@ class GateCreate(Frozen):
 class PromotionCreate(Frozen):
     """Move the production alias by hand."""
 
-    model_version: int = Field(ge=1)
+    model_version: VersionNumber
 
 
 class AliasView(Frozen):
@@ -263,8 +264,10 @@ class ImagePredictions(Frozen):
 class DriftCreate(Frozen):
     """Compare a window of served predictions with the held-out images."""
 
-    since: datetime | None = Field(default=None, description="Unset: everything of the version.")
-    until: datetime | None = None
+    since: AwareDatetime | None = Field(
+        default=None, description="Unset: everything of the version."
+    )
+    until: AwareDatetime | None = None
     batch: str | None = Field(default=None, description="Only predictions sent with this label.")
     max_predictions: int = Field(default=2000, ge=20, le=100_000)
 

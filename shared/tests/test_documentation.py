@@ -29,6 +29,23 @@ def test_every_make_target_of_the_readme_exists() -> None:
     assert [target for target in named if f"\n{target}:" not in makefile] == []
 
 
+def test_both_pages_name_the_same_system() -> None:
+    for page in ("README.md", "CONTRIBUTING.md"):
+        text = (ROOT / page).read_text()
+        assert "Linux on x86-64 with Python 3.11" in text
+        assert "macOS" not in text
+
+
+def test_only_two_services_and_what_both_use_know_ultralytics() -> None:
+    knows = re.compile(r"^ *(from|import) (ultralytics|shared\.detector)\b", re.MULTILINE)
+    folders = {
+        "/".join(path.relative_to(ROOT).parts[: 2 if path.is_relative_to(ROOT / "shared") else 1])
+        for path in ROOT.glob("[a-z]*/**/*.py")
+        if "tests" not in path.parts and knows.search(path.read_text("utf-8"))
+    }
+    assert folders == {"inference_service", "training_service", "shared/detector"}
+
+
 def test_pictures_of_the_readme_exist() -> None:
     readme = (ROOT / "README.md").read_text()
     pictures = [part.split(")")[0] for part in readme.split("](")[1:] if ".png" in part[:80]]

@@ -1,4 +1,7 @@
+import subprocess
+import sys
 import tracemalloc
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -7,7 +10,7 @@ from PIL import Image
 from data_service.app.core.images import decode_image as ingested
 from data_service.tests.builders import encoded, noise
 from inference_service.app.core.images import decode_image as predicted
-from shared.images import BadImage, decode_upright, kind_of
+from shared.images import BadImage, decode_upright, kind_of, n_pixels_of
 
 LIMIT = 1e6
 
@@ -101,3 +104,45 @@ def test_bytes_of_no_image_are_unsupported() -> None:
     with pytest.raises(BadImage, match="not a JPEG, PNG") as caught:
         decode_upright(b"%PDF-1.7 ...", LIMIT)
     assert caught.value.reason == "unsupported"
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA"])
+def test_alpha_is_composited_tile_by_tile_as_in_one_piece(mode: str) -> None:
+    image = noise(1, (1100, 600)).convert(mode)
+    image.putalpha(noise(2, (1100, 600)).convert("L"))
+    rgba = image.convert("RGBA")
+    white = Image.new("RGBA", rgba.size, (255, 255, 255, 255))
+    whole = Image.alpha_composite(white, rgba).convert("L" if mode == "LA" else "RGB")
+    upright = decode_upright(encoded(image), 1e6).image
+    assert upright.mode == whole.mode
+    np.testing.assert_array_equal(upright, whole)
+
+
+def test_a_turned_picture_with_alpha_takes_no_third_copy_of_itself(tmp_path: Path) -> None:
+    image = Image.new("RGBA", (4000, 3000), (1, 2, 3, 40))
+    path = tmp_path / "a.png"
+    path.write_bytes(encoded(image, compress_level=1, exif=turned(6)))
+    # Pillow's memory is known to the kernel alone, and only a new process begins without a peak.
+    program = """
+import pathlib, re, sys
+from shared.images import decode_upright
+def peak():
+    return int(re.search(r"VmHWM:\\s+(\\d+)", pathlib.Path("/proc/self/status").read_text())[1])
+data = pathlib.Path(sys.argv[1]).read_bytes()
+decode_upright(pathlib.Path(sys.argv[2]).read_bytes(), 1e6)
+before = peak()
+decode_upright(data, 12e6)
+print((peak() - before) * 1024 / 12e6)
+"""
+    small = tmp_path / "b.png"
+    small.write_bytes(FILES["alpha.png"])
+    command = [sys.executable, "-c", program, str(path), str(small)]
+    bytes_per_pixel = float(subprocess.check_output(command, text=True))
+    # Four for what is decoded and four for what comes out, and a few tiles.
+    assert bytes_per_pixel < 10
+
+
+def test_the_pixels_of_a_file_are_told_by_its_header() -> None:
+    half = FILES["a.jpg"][: len(FILES["a.jpg"]) // 2]
+    assert [n_pixels_of(data) for data in (FILES["turned.png"], half)] == [64 * 48] * 2
+    assert [n_pixels_of(data) for data in (b"", b"hello", b"\x89PNG\r\n\x1a\n")] == [0] * 3

@@ -8,7 +8,7 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from shared.errors import BackendUnavailable, NotFound
+from shared.errors import AppError, BackendUnavailable, NotFound, UpstreamFailed
 from shared.registry import ModelRegistry, Registration
 from shared.tests.mlflow_server import mlflow_url
 
@@ -16,12 +16,13 @@ __all__ = ["mlflow_url"]
 
 
 class LossyProxy(ThreadingHTTPServer):
-    """Passes requests on; answers of paths that end in `lost` never come back."""
+    """Passes requests on; paths that end in `lost` are answered with `status` instead."""
 
     def __init__(self, target: str) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
         self.target = target
         self.lost = "/nothing"
+        self.status = 503
         self.n_lost = 0
 
     @property
@@ -40,7 +41,7 @@ class _Handler(BaseHTTPRequestHandler):
         answer = httpx2.request(self.command, url, content=body, headers=headers, timeout=30)
         if self.path.split("?")[0].endswith(proxy.lost):
             proxy.n_lost += 1
-            self.send_error(503)
+            self.send_error(proxy.status)
             return
         self.send_response(answer.status_code)
         self.send_header("Content-Type", answer.headers.get("content-type", "text/plain"))
@@ -67,15 +68,10 @@ def proxy(mlflow_url: str) -> Iterator[LossyProxy]:
         thread.join()
 
 
-@pytest.mark.parametrize("lost", ["/model-versions/create", "/runs/create"])
-def test_a_lost_answer_does_not_make_a_second_version_of_one_job(
-    proxy: LossyProxy, tmp_path: Path, lost: str
-) -> None:
-    package = tmp_path / "package"
+def registration(project: str, package: Path) -> Registration:
     package.mkdir()
     (package / "model.json").write_text("{}")
-    project = lost.strip("/").replace("/", "-")
-    model = Registration(
+    return Registration(
         project=project,
         job_id="job",
         package=package,
@@ -88,6 +84,14 @@ def test_a_lost_answer_does_not_make_a_second_version_of_one_job(
         metrics={"map50": 0.5},
         history={},
     )
+
+
+@pytest.mark.parametrize("lost", ["/model-versions/create", "/runs/create"])
+def test_a_lost_answer_does_not_make_a_second_version_of_one_job(
+    proxy: LossyProxy, tmp_path: Path, lost: str
+) -> None:
+    project = lost.strip("/").replace("/", "-")
+    model = registration(project, tmp_path / "package")
     registry = ModelRegistry(proxy.url)
     proxy.lost = lost
     with pytest.raises(BackendUnavailable, match="MLflow"):
@@ -108,3 +112,42 @@ def test_a_name_that_no_project_can_have_is_not_found(mlflow_url: str, name: str
         with pytest.raises(NotFound) as e:
             ask(name)
         assert str(e.value) == f"unknown project: {name!r}"
+
+
+@pytest.mark.parametrize(
+    ("status", "error"),
+    [
+        (400, UpstreamFailed),
+        (403, UpstreamFailed),
+        (404, UpstreamFailed),
+        (429, BackendUnavailable),
+        (500, BackendUnavailable),
+        (503, BackendUnavailable),
+    ],
+)
+def test_only_what_may_pass_is_worth_waiting_for(
+    proxy: LossyProxy, monkeypatch: pytest.MonkeyPatch, status: int, error: type[AppError]
+) -> None:
+    registry = ModelRegistry(proxy.url)
+    assert registry.aliases("farm") == {}
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    proxy.lost, proxy.status = "/registered-models/get", status
+    with pytest.raises(error, match=rf"MLflow \({proxy.url}\): .*{status}"):
+        registry.aliases("farm")
+
+
+@pytest.mark.parametrize(("status", "error"), [(413, UpstreamFailed), (507, BackendUnavailable)])
+def test_a_package_that_is_refused_is_not_sent_for_ever(
+    proxy: LossyProxy, tmp_path: Path, status: int, error: type[AppError]
+) -> None:
+    proxy.lost, proxy.status = "/model/model.json", status
+    with pytest.raises(error, match=rf"MLflow \({proxy.url}\): {status} "):
+        ModelRegistry(proxy.url).register(registration(f"refused-{status}", tmp_path / "package"))
+
+
+def test_a_server_that_is_not_there_is_unavailable(monkeypatch: pytest.MonkeyPatch) -> None:
+    registry = ModelRegistry("http://127.0.0.1:9")
+    assert registry._client
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    with pytest.raises(BackendUnavailable, match=r"MLflow \(http://127.0.0.1:9\): "):
+        registry.aliases("farm")

@@ -45,6 +45,11 @@ def body(given: Body) -> Body:
     return given
 
 
+@router.get("/v1/projects/{project}/rounds")
+def rounds(project: str) -> str:
+    return project
+
+
 @asynccontextmanager
 async def lifespan(app: FastAPI) -> AsyncIterator[Mapping[str, Any]]:
     yield {"deps": "built"}
@@ -88,6 +93,18 @@ def test_a_bad_payload_names_the_field() -> None:
     assert answer.status_code == 422
     assert answer.json()["error"] == "ValidationFailed"
     assert answer.json()["detail"].startswith("body.n: Input should be a valid integer")
+
+
+@pytest.mark.parametrize(
+    ("path", "name"), [("farm%3Fx", "farm?x"), ("farm%00", "farm\0"), ("My%20Farm", "My Farm")]
+)
+def test_a_name_that_no_project_can_have_is_404_before_a_route_is_asked(
+    path: str, name: str
+) -> None:
+    with client() as http:
+        assert http.get("/v1/projects/farm/rounds", headers=KEY).json() == "farm"
+        answer = http.get(f"/v1/projects/{path}/rounds", headers=KEY)
+    assert (answer.status_code, answer.json()["detail"]) == (404, f"unknown project: {name!r}")
 
 
 def test_a_limited_caller_is_told_when_to_come_back() -> None:

@@ -1,6 +1,7 @@
 """The stack's files: valid by the tools that read them, hardened, and complete."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -31,7 +32,7 @@ PUBLISHED = {
     "grafana": 3000,
     "label-studio": 8080,
 }
-WITH_A_WAY_OUT = {*PUBLISHED, "alertmanager", "training-worker"}
+WITH_A_WAY_OUT = {*PUBLISHED, "alertmanager", "inference-worker", "training-worker"}
 
 
 def run(*command: str, **environment: str) -> None:
@@ -123,6 +124,24 @@ def test_dockerfiles_of_services_differ_only_where_they_must(folder: str) -> Non
         assert torch in dockerfile("inference_service")
         given = given.replace(torch, "")
     assert given == expected
+
+
+@pytest.mark.parametrize("folder", IMAGES)
+def test_what_an_image_copies_is_sent_to_the_builder(folder: str) -> None:
+    lines = (ROOT / ".dockerignore").read_text("utf-8").splitlines()
+    sent = [line.removeprefix("!") for line in lines if line.startswith("!")]
+    copies = re.findall(r"^COPY (?!--)(.+) \S+$", dockerfile(folder), re.MULTILINE)
+    sources = {source for copy in copies for source in copy.split()}
+    assert sources
+    for source in sources:
+        assert (ROOT / source).exists()
+        assert any(source == path or source.startswith(f"{path}/") for path in sent), source
+
+
+def test_the_image_of_the_dashboard_has_its_configuration() -> None:
+    assert "showErrorDetails" in (ROOT / ".streamlit/config.toml").read_text("utf-8")
+    assert "WORKDIR /app\n" in dockerfile("dashboard")
+    assert "\nCOPY .streamlit .streamlit\n" in dockerfile("dashboard")
 
 
 @pytest.mark.parametrize("folder", IMAGES)

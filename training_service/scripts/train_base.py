@@ -35,6 +35,7 @@ def main() -> None:
         classes=tuple(NAMES[digit] for digit in BASE_DIGITS),
         params=params,
         base="scratch",
+        downloads=args.work,
         dropout=0.0,
         threads=args.threads,
     )

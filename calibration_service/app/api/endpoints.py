@@ -33,7 +33,9 @@ def create_gate(project: ProjectDep, body: GateCreate, deps: DepsDep) -> JobView
 
 @router.post("/promotions")
 def create_promotion(project: ProjectDep, body: PromotionCreate, deps: DepsDep) -> AliasView:
-    """Serve this model version from now on."""
+    """Serve this model version from now on; the gate must be able to compare with it."""
+    model = deps.core.calibrator.model(project, body.model_version)
+    deps.core.evidence.require_comparable(project, model.version)
     return promote(deps.core.registry, project, body.model_version)
 
 

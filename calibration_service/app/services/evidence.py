@@ -54,8 +54,20 @@ class EvidenceReader:
         """
         prefix = f"{shard_prefix(project, version)}{split}-"
         if next(iter(self.store.list(prefix)), None) is None:
-            msg = f"model version {version} of project {project!r} is not scored on {split!r} yet"
+            msg = (
+                f"model version {version} of project {project!r} is not scored on {split!r} yet: "
+                f"{how_to_score(version)}"
+            )
             raise NotScored(msg)
+
+    def require_comparable(self, project: str, version: int) -> None:
+        """See that a version can be production: every gate from then on compares with it.
+
+        Raises:
+            NotScored: the project has gate images, and the version saw none of them.
+        """
+        if self.client.project(project).n_by_split.get("gate"):
+            self.require_shards(project, version, "gate")
 
     def read(
         self, manifest: DatasetManifest, model: ModelView, split: Split
@@ -105,6 +117,11 @@ class EvidenceReader:
     def _scored(self, model: ModelView, split: Split) -> Mapping[str, ScoredImage]:
         shards = read_shards(self.store, model.project, model.version, (split,))
         return {image.image_id: image for image in shards}
+
+
+def how_to_score(version: int) -> str:
+    """Return what mends a version that was not scored."""
+    return f"`fovea calibrate --model {version}` scores it"
 
 
 def n_objects(images: Sequence[EvidenceImage], n_classes: int) -> list[int]:

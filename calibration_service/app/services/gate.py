@@ -12,7 +12,12 @@ from calibration_service.app.core.bootstrap import Comparison, Interval, compare
 from calibration_service.app.core.boxes import EvidenceImage
 from calibration_service.app.core.metrics import evaluate
 from calibration_service.app.services.calibration import Progress
-from calibration_service.app.services.evidence import EvidenceReader, NotScored, n_objects
+from calibration_service.app.services.evidence import (
+    EvidenceReader,
+    NotScored,
+    how_to_score,
+    n_objects,
+)
 from calibration_service.app.services.promotion import promote
 from shared.models.data import DatasetManifest
 from shared.models.registry import GateCreate, GateVerdict, Metrics, ModelView
@@ -86,7 +91,7 @@ class Gate:
         if not theirs:
             msg = (
                 f"model version {champion.version} of project {champion.project!r}, in production, "
-                f"is not scored on 'gate' yet"
+                f"is not scored on 'gate' yet: {how_to_score(champion.version)}"
             )
             raise NotScored(msg)
         known = {image.image_id for image in theirs}

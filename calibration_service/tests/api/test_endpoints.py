@@ -135,11 +135,24 @@ def test_a_model_that_was_not_scored_is_409_with_the_split(
     write(store, project, 1, "val", [[(LEFT, 0, 0.9)]])
     answer = client.post(f"{base}/calibrations", json={})
     assert answer.status_code == 409
-    expected = f"model version 1 of project '{project}' is not scored on 'test' yet"
-    assert answer.json()["detail"] == expected
+    expected = f"model version 1 of project '{project}' is not scored on 'test' yet: "
+    assert answer.json()["detail"] == expected + "`fovea calibrate --model 1` scores it"
     answer = client.post(f"{base}/gates", json={"model_version": 1})
     assert answer.status_code == 409
     assert "is not scored on 'gate' yet" in answer.json()["detail"]
+
+
+def test_a_model_that_the_gate_cannot_compare_with_is_not_promoted(
+    client: TestClient, project: str, world: World, store: ObjectStore, add_model: AddModel
+) -> None:
+    base, body = f"/v1/projects/{project}", {"model_version": add_model(project)}
+    world.label("gate", [[(LEFT, 0)]])
+    answer = client.post(f"{base}/promotions", json=body)
+    assert (answer.status_code, answer.json()["error"]) == (409, "NotScored")
+    assert answer.json()["detail"].endswith("`fovea calibrate --model 1` scores it")
+    assert client.get(f"{base}/aliases").json()["production"] is None
+    write(store, project, 1, "gate", [[(LEFT, 0, 0.9)]])
+    assert client.post(f"{base}/promotions", json=body).json()["production"] == 1
 
 
 def test_a_scored_model_gets_its_jobs_with_the_version_pinned(

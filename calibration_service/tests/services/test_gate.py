@@ -143,8 +143,9 @@ def test_a_model_that_was_not_scored_is_named(arena: Arena, add_model: AddModel)
         arena.decide(version)
     promote(arena.gate.registry, arena.world.name, version)
     challenger = arena.enter(_seen(30, 30))
-    with pytest.raises(NotScored, match=r"version 1 of project '.*', in production, is not scored"):
+    with pytest.raises(NotScored, match=r"version 1 of .*, in production, is not scored") as told:
         arena.decide(challenger)
+    assert str(told.value).endswith(": `fovea calibrate --model 1` scores it")
 
 
 def test_labels_that_came_after_the_scoring_do_not_count_when_the_version_is_given(

@@ -1,12 +1,14 @@
 """Unpacking of archives that nobody vouches for."""
 
+import errno
 import lzma
 import stat
+import struct
 import zipfile
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
 from shared.models.data import Rejection, RejectionReason
 
@@ -21,6 +23,11 @@ _BROKEN = (
     zipfile.BadZipFile, zlib.error, lzma.LZMAError, OSError, ValueError, EOFError,
     NotImplementedError, RuntimeError,
 )  # fmt: skip
+# The disk's fault, not the archive's.
+_OF_THE_DISK = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO})
+_DIRECTORY_ENTRY = b"PK\x01\x02"
+_DIRECTORY_ENTRY_BYTES = 46
+_NAME_IS_UTF8 = 0x800
 
 
 class _Refused(Exception):
@@ -52,11 +59,15 @@ def unpack(archive: BinaryIO, target: Path, max_bytes: int) -> list[Rejection]:
         archive: of the zip, seekable.
         target: folder that exists and is empty.
         max_bytes: that all entries together may unpack to.
+
+    Raises:
+        OSError: the disk is full or broken.
     """
     rejected: list[Rejection] = []
     budget = _Budget(max_bytes)
     try:
-        with zipfile.ZipFile(archive) as opened:
+        with zipfile.ZipFile(cast(BinaryIO, _Directory(archive))) as opened:
+            opened.fp = archive
             for i, info in enumerate(opened.infolist()):
                 if info.is_dir():
                     continue
@@ -70,8 +81,55 @@ def unpack(archive: BinaryIO, target: Path, max_bytes: int) -> list[Rejection]:
                 except _Refused as exc:
                     rejected.append(_rejection(info.filename, exc.reason, exc.detail))
     except _BROKEN as exc:
+        _raise_of_disk(exc)
         rejected.append(_rejection("archive", "unreadable", f"no readable zip: {exc}"))
     return rejected
+
+
+class _Directory:
+    """An archive while its directory is read.
+
+    zipfile refuses the whole archive when one name says that it is UTF-8 and is not. Here such
+    a name reads with `?`; its entry alone is refused, since the name stands before its data too.
+    """
+
+    def __init__(self, archive: BinaryIO) -> None:
+        self._archive = archive
+        self.seek = archive.seek
+        self.tell = archive.tell
+
+    def read(self, n_bytes: int = -1) -> bytes:
+        data = self._archive.read(n_bytes)
+        return _with_readable_names(data) if data.startswith(_DIRECTORY_ENTRY) else data
+
+
+def _with_readable_names(directory: bytes) -> bytes:
+    data = bytearray(directory)
+    at = 0
+    while data.startswith(_DIRECTORY_ENTRY, at) and at + _DIRECTORY_ENTRY_BYTES <= len(data):
+        (flags,) = struct.unpack_from("<H", data, at + 8)
+        n_name, n_extra, n_comment = struct.unpack_from("<3H", data, at + 28)
+        start = at + _DIRECTORY_ENTRY_BYTES
+        name = data[start : start + n_name]
+        if flags & _NAME_IS_UTF8 and not _is_utf8(name):
+            data[start : start + n_name] = (
+                name.decode("ascii", "replace").replace("\ufffd", "?").encode()
+            )
+        at = start + n_name + n_extra + n_comment
+    return bytes(data)
+
+
+def _is_utf8(name: bytes | bytearray) -> bool:
+    try:
+        name.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _raise_of_disk(exc: Exception) -> None:
+    if isinstance(exc, OSError) and exc.errno in _OF_THE_DISK:
+        raise exc
 
 
 def _unpack_entry(
@@ -84,11 +142,13 @@ def _unpack_entry(
     except FileExistsError as exc:
         raise _Refused("unsafe_path", "the archive has this path twice") from exc
     except OSError as exc:
+        _raise_of_disk(exc)
         raise _Refused("unsafe_path", f"the path cannot be written: {exc.strerror}") from exc
     try:
         with path.open("wb") as file:
             _copy(opened, info, file, budget)
     except _BROKEN as exc:
+        _raise_of_disk(exc)
         path.unlink(missing_ok=True)
         raise _Refused("unreadable", f"broken entry: {exc}") from exc
     except _Refused:

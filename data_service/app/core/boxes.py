@@ -4,12 +4,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from shared.models.data import Rejection, RejectionReason
-from shared.models.geometry import Annotation, Source
+from shared.models.geometry import Annotation, Source, has_area, rounded
 
 # How far a box may stick out, as a share of the image: rounding of the tool that wrote it.
 CLIP_TOLERANCE = 0.01
-# 1e-6 of an image 10 000 pixels wide is a hundredth of a pixel.
-DECIMALS = 6
 _ASPECT_TOLERANCE = 0.01
 # Of any image format; larger numbers cannot be divided by.
 _MAX_SIDE = 2**32 - 1
@@ -66,10 +64,10 @@ def checked_box(xyxy: Box) -> Box:
         raise BadBox("degenerate_box", "has no area")
     if min(xyxy) < -CLIP_TOLERANCE or max(xyxy) > 1 + CLIP_TOLERANCE:
         raise BadBox("out_of_range_box", "sticks out by more than 1 % of the image")
-    a, b, c, d = (round(min(max(value, 0.0), 1.0), DECIMALS) for value in xyxy)
-    if a >= c or b >= d:
+    a, b, c, d = (min(max(value, 0.0), 1.0) for value in xyxy)
+    if not has_area((a, b, c, d)):
         raise BadBox("degenerate_box", "has no area inside the image")
-    return a, b, c, d
+    return rounded((a, b, c, d))
 
 
 def annotations_of(

@@ -7,6 +7,7 @@ from functools import cached_property
 from pathlib import Path, PurePosixPath
 
 from data_service.app.core.images import IMAGE_EXTENSIONS, UNSUPPORTED_EXTENSIONS
+from shared.images import kind_of
 from shared.models.data import Rejection, Split
 
 _SPLIT_WORDS: dict[str, Split] = {
@@ -19,6 +20,10 @@ _SPLIT_WORDS: dict[str, Split] = {
     "test": "test",
     "testing": "test",
 }
+# Of files that are read, or named in the report, for what they are called.
+_KNOWN_EXTENSIONS = (
+    IMAGE_EXTENSIONS | UNSUPPORTED_EXTENSIONS | {".txt", ".xml", ".json", ".yaml", ".yml"}
+)
 
 
 class FileTree:
@@ -111,7 +116,8 @@ def read_tree(root: Path, allowed: Sequence[Path]) -> tuple[FileTree, list[Rejec
         allowed: a link may lead to a file under one of these, resolved.
 
     Returns:
-        The files, and a rejection for every link that leads elsewhere and every unreadable name.
+        The files, and a rejection for every link that leads elsewhere, every unreadable name,
+        every file that is not a plain one, and every image whose extension is not one of an image.
     """
     names: list[str] = []
     rejected: list[Rejection] = []
@@ -141,12 +147,32 @@ def _problem(path: Path, allowed: Sequence[Path]) -> Rejection | None:
     except UnicodeEncodeError:
         return Rejection(name="", reason="unsafe_path", detail="the name is not UTF-8")
     if not path.is_symlink():
-        return None
+        return _problem_inside(path)
     target = path.resolve()
     if target.is_file() and any(target.is_relative_to(folder) for folder in allowed):
-        return None
+        return _problem_inside(path)
     detail = "a link to a folder" if target.is_dir() else "a link that leads out, or nowhere"
     return Rejection(name="", reason="link", detail=detail)
+
+
+def _problem_inside(path: Path) -> Rejection | None:
+    # Reading a named pipe waits for ever.
+    if not path.is_file():
+        return Rejection(name="", reason="unsupported", detail="not a plain file")
+    extension = suffix_of(path.name)
+    if extension in _KNOWN_EXTENSIONS:
+        return None
+    try:
+        with path.open("rb") as file:
+            kind = kind_of(file.read(16))
+    except OSError as exc:
+        return Rejection(
+            name="", reason="unreadable", detail=f"{type(exc).__name__}: {exc.strerror}"
+        )
+    if kind is None:
+        return None
+    detail = f"named {extension or 'without extension'}, but the bytes are {kind}"
+    return Rejection(name="", reason="mislabelled", detail=detail)
 
 
 def split_of(path: str) -> Split | None:

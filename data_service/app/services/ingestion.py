@@ -97,7 +97,7 @@ def ingest(
     """
     project = get_project(database, ingestion.project)
     work = _Work(database, store, ingestion, project, progress)
-    reader = Reader(settings, database, store, project.name)
+    reader = Reader(settings, database, store, project.name, ingestion.id)
     with open_source(reader, ingestion.request) as source:
         parsed = read_source(source.tree, ingestion.request.format)
         parsed.rejected[:0] = source.rejected

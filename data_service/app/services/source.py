@@ -1,8 +1,7 @@
 """Where an ingestion reads from: a folder, zip or image on the server, or an upload."""
 
 import shutil
-import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -62,7 +61,7 @@ def allowed_path(settings: Settings, given: str) -> Path:
 
     Raises:
         Forbidden: it does not, or a link leads out.
-        UnknownPath: nothing is there.
+        UnknownPath: no folder and no plain file is there.
     """
     msg = f"path is not under FOVEA_INGEST_ROOTS: {given!r}"
     if "\0" in given:
@@ -70,7 +69,7 @@ def allowed_path(settings: Settings, given: str) -> Path:
     path = Path(given).resolve()
     if not any(path.is_relative_to(root) for root in settings.allowed_ingest_roots):
         raise Forbidden(msg)
-    if not path.exists():
+    if not (path.is_dir() or path.is_file()):
         unknown = f"unknown path: {given!r}"
         raise UnknownPath(unknown)
     return path
@@ -78,12 +77,13 @@ def allowed_path(settings: Settings, given: str) -> Path:
 
 @dataclass(frozen=True)
 class Reader:
-    """What opening a source needs."""
+    """What opening a source needs; `job_id` names the folder that archives are unpacked into."""
 
     settings: Settings
     database: Database
     store: ObjectStore
     project: str
+    job_id: str
 
 
 @contextmanager
@@ -98,8 +98,7 @@ def open_source(reader: Reader, request: IngestionCreate) -> Iterator[Source]:
     """
     settings = reader.settings
     check_request(settings, reader.database, reader.project, request)
-    with tempfile.TemporaryDirectory(prefix="fovea-ingest-") as folder:
-        work = Path(folder).resolve()
+    with _work_folder(settings, reader.job_id) as work:
         max_bytes = _UNPACK_FACTOR * settings.max_upload_mb * _MIB
         if request.upload_id is not None:
             upload = require_upload(reader.database, reader.project, request.upload_id)
@@ -112,6 +111,29 @@ def open_source(reader: Reader, request: IngestionCreate) -> Iterator[Source]:
             yield Source(tree, tuple(rejected))
         else:
             yield _file_source(path, path.name, work, max_bytes)
+
+
+def clear_work(settings: Settings, has_ended: Callable[[str], bool]) -> None:
+    """Remove what ingestions that were killed left behind, of jobs that have ended."""
+    for folder in _work_root(settings).glob("*"):
+        if has_ended(folder.name):
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def _work_folder(settings: Settings, job_id: str) -> Iterator[Path]:
+    folder = _work_root(settings) / job_id
+    # An attempt that was killed.
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _work_root(settings: Settings) -> Path:
+    return (settings.state_dir / "ingestions").resolve()
 
 
 def _local(store: ObjectStore, upload: UploadRow, work: Path) -> Path:

@@ -3,7 +3,7 @@
 import random
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from shared.models.data import Split, SplitFractions
 
@@ -65,7 +65,7 @@ def assign_splits(candidates: Sequence[Candidate], plan: SplitPlan) -> Assignmen
     drawn in equal parts from their val, so that train and test stay as given (a val without gate is
     halved); where they have no val, val and gate are drawn from their train by the project's
     fractions. Without lists everything is drawn by the fractions. A group of near-duplicates
-    goes through a draw as one.
+    goes through a draw as one, and joins its members from before in a split that is drawn.
     """
     if plan.forced is not None:
         return Assignment({c.id: plan.forced for c in candidates}, drawn=False)
@@ -80,7 +80,7 @@ def assign_splits(candidates: Sequence[Candidate], plan: SplitPlan) -> Assignmen
             dict.fromkeys((origin, *missing), share) if origin == "val" else _shares(plan, missing)
         )
         chosen = [c for c in candidates if splits[c.id] == origin]
-        splits |= draw(chosen, shares, SplitPlan(plan.fractions, plan.seed))
+        splits |= draw(chosen, shares, replace(plan, drawn={}))
     return Assignment(splits, drawn=False)
 
 
@@ -106,7 +106,9 @@ def draw(
         members = units[group]
         total = counts.total() + len(members)
         behind = {s: share * total - counts[s] for s, share in shares.items() if share > 0}
-        split = plan.settled.get(group) or _first_largest(behind)
+        split = plan.settled.get(group)
+        if split is None or split not in shares:
+            split = _first_largest(behind)
         counts[split] += len(members)
         splits |= {member.id: split for member in members}
     return splits

@@ -7,7 +7,6 @@ from sqlalchemy import select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from data_service.app.core.boxes import BadBox, checked_box
 from data_service.app.models.tables import DatasetVersionRow, ImageRow
 from data_service.app.services.images import UnknownImage
 from data_service.app.services.projects import require_project
@@ -21,7 +20,7 @@ from shared.models.data import (
     LabelledImage,
     ManifestItem,
 )
-from shared.models.geometry import Annotation
+from shared.models.geometry import Annotation, rounded
 from shared.objects.port import ObjectStore
 
 # Each try loses only against another round that closed in between.
@@ -48,7 +47,7 @@ def create_version(
     Raises:
         UnknownProject: no project has this name.
         UnknownImage: a label is of an image that the project does not have.
-        BadRequest: an image twice, a class that the project does not have, a box without area.
+        BadRequest: an image twice, or a class that the project does not have.
     """
     _check_labels(request)
     for _ in range(_TRIES):
@@ -184,12 +183,7 @@ def _annotation(annotation: Annotation, base: _Base, label: LabelledImage) -> An
     if annotation.class_id >= len(base.classes):
         msg = f"unknown class {annotation.class_id} on image {label.image_id!r}"
         raise BadRequest(f"{msg}: the project has {len(base.classes)}")
-    try:
-        xyxy = checked_box(annotation.xyxy)
-    except BadBox as exc:
-        msg = f"degenerate box on image {label.image_id!r}: {annotation.xyxy}"
-        raise BadRequest(msg) from exc
-    return annotation.model_copy(update={"xyxy": xyxy})
+    return annotation.model_copy(update={"xyxy": rounded(annotation.xyxy)})
 
 
 def version_row(

@@ -1,4 +1,6 @@
+import errno
 import io
+import os
 import stat
 import zipfile
 from pathlib import Path
@@ -110,3 +112,38 @@ def test_an_archive_of_a_later_version_is_unreadable(tmp_path: Path) -> None:
     assert unpacked(bytes(data), tmp_path / "t") == [
         ("archive", "unreadable", "no readable zip: zip file version 9.9")
     ]
+
+
+def test_a_name_that_only_says_it_is_utf8_costs_its_entry_alone(tmp_path: Path) -> None:
+    names = ("a.txt", "b\u00e9d.txt", "c.txt", "d\u00e9\u00e9.txt", "\u00e9.txt")
+    data = zipped(dict.fromkeys(names, b"good"))
+    for broken, name in ((b"b\xff\xfed", "b\u00e9d"), (b"d\xff\xfe\xff\xfe", "d\u00e9\u00e9")):
+        data = data.replace(name.encode(), broken)
+    assert [(name, reason) for name, reason, _ in unpacked(data, tmp_path / "t")] == [
+        ("b??d.txt", "unreadable"),
+        ("d????.txt", "unreadable"),
+    ]
+    written = sorted(p.name for p in (tmp_path / "t").iterdir())
+    assert written == ["a.txt", "c.txt", "\u00e9.txt"]
+
+
+class _Failing(io.BytesIO):
+    """Fails with an error of the disk once more than its directory is read."""
+
+    def __init__(self, data: bytes, number: int) -> None:
+        super().__init__(data)
+        self._number = number
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        if self.tell() == 0:
+            raise OSError(self._number, os.strerror(self._number))
+        return super().read(size)
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EIO])
+def test_a_disk_that_is_full_or_broken_is_not_the_archives_fault(
+    tmp_path: Path, number: int
+) -> None:
+    data = zipped({"a.txt": b"good", "b.txt": b"good"})
+    with pytest.raises(OSError, match=os.strerror(number)):
+        unpack(_Failing(data, number), tmp_path, _MIB)

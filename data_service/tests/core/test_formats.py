@@ -119,6 +119,46 @@ def test_yolo_lists_and_folders_of_data_yaml_are_read(tmp_path: Path) -> None:
     ]
 
 
+def test_a_split_whose_folder_is_not_there_is_named_and_not_given(tmp_path: Path) -> None:
+    config = "train: ../train/images\nval: ../valid/images\ntest: ../test/images\nnames: [a]\n"
+    files: dict[str, bytes | str] = {"train/images/a.png": png(1), "valid/images/b.png": png(2)}
+    parsed = read(tmp_path, {"data.yaml": config, **files})
+    assert parsed.declared == {"train", "val"}
+    assert rejections(parsed) == [
+        (
+            "../test/images",
+            "bad_annotation",
+            "data.yaml names this folder, it has no images",
+        )
+    ]
+
+
+def test_an_empty_list_of_data_yaml_is_a_split_without_images(tmp_path: Path) -> None:
+    config = "train: images\nval: []\ngate: []\ntest: []\nnames: [a]\n"
+    parsed = read(tmp_path, {"data.yaml": config, "images/a.png": png(1)})
+    assert parsed.declared == {"train", "val", "gate", "test"}
+    assert parsed.rejected == []
+
+
+@pytest.mark.parametrize(
+    ("config", "declared", "wanted", "twin"),
+    [
+        ("val: images\ntrain: images\ntest:\n", {"train"}, "train", "val is train again"),
+        ("val: images\ntest: images\n", {"val"}, "val", "test is val again"),
+    ],
+)
+def test_a_split_with_the_images_of_another_is_named_and_not_given(
+    tmp_path: Path, config: str, declared: set[str], wanted: str, twin: str
+) -> None:
+    files: dict[str, bytes | str] = {"images/a.png": png(1), "images/b.png": png(2)}
+    parsed = read(tmp_path, {"data.yaml": f"{config}names: [a]\n", **files})
+    assert splits(parsed) == {"images/a.png": wanted, "images/b.png": wanted}
+    assert parsed.declared == declared
+    [(name, reason, detail)] = rejections(parsed)
+    assert (name, reason) == ("data.yaml", "bad_annotation")
+    assert detail == f"{twin}: it is drawn"
+
+
 def test_lists_without_data_yaml_and_contradictions_are_read(tmp_path: Path) -> None:
     parsed = read(
         tmp_path,

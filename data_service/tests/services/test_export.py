@@ -76,9 +76,9 @@ def test_a_yolo_export_is_what_ultralytics_reads(
     path.unlink()
     assert config == {
         "train": "images/train",
-        "val": "images/val",
-        "gate": "images/gate",
-        "test": "images/test",
+        "val": [],
+        "gate": [],
+        "test": [],
         "nc": 1,
         "names": {0: "a"},
     }

@@ -99,6 +99,19 @@ def test_a_near_duplicate_of_an_old_image_joins_its_split(
     assert [pair.crosses for pair in report.near_duplicates] == [False]
 
 
+def test_near_duplicates_of_old_images_join_their_split_where_lists_lack_one(
+    deps: Dependencies, ingest_files: IngestFiles
+) -> None:
+    old = {f"val/{i}.png": encoded(noise(i, (256, 192))) for i in range(6)}
+    ingest_files({**old, "test/t.png": png(40), "train/u.png": png(41)})
+    copies = {f"val/{i}.jpg": encoded(noise(i, (256, 192)), "JPEG") for i in range(6)}
+    report = ingest_files({**copies, "test/v.png": png(42), "train/w.png": png(43)})
+    assert [pair.crosses for pair in report.near_duplicates] == [False] * 6
+    found = splits(deps)
+    assert [found[f"{i}.jpg"] for i in range(6)] == [found[f"{i}.png"] for i in range(6)]
+    assert {found[f"{i}.png"] for i in range(6)} == {"val", "gate"}
+
+
 def test_bad_boxes_are_named_and_the_image_and_its_other_boxes_stay(
     deps: Dependencies, ingest_files: IngestFiles
 ) -> None:

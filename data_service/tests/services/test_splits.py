@@ -94,3 +94,21 @@ def test_many_small_draws_reach_the_fractions() -> None:
 def test_a_forced_split_takes_all() -> None:
     plan = SplitPlan(FRACTIONS, 0, declared=frozenset({"val"}), forced="test")
     assert set(assign_splits(candidates(5, wanted="val"), plan).splits.values()) == {"test"}
+
+
+def test_a_draw_over_lists_joins_groups_from_before() -> None:
+    images = [Candidate(f"{i}", f"g{i}", None, "val") for i in range(8)]
+    declared: frozenset[Split] = frozenset({"train", "val", "test"})
+    before: dict[Split, int] = {"train": 99, "val": 99}
+    for split in ("val", "gate"):
+        settled: dict[str, Split] = {f"g{i}": split for i in range(4)}
+        plan = SplitPlan(FRACTIONS, 0, declared, settled=settled, drawn=before)
+        splits = assign_splits(images, plan).splits
+        assert [splits[f"{i}"] for i in range(4)] == [split] * 4
+        assert set(splits.values()) == {"val", "gate"}
+
+
+def test_a_group_from_before_in_a_split_that_is_not_drawn_is_drawn() -> None:
+    images = [Candidate("new", "old", None, "val")]
+    plan = SplitPlan(FRACTIONS, 0, frozenset({"train", "val", "test"}), settled={"old": "train"})
+    assert assign_splits(images, plan).splits["new"] in {"val", "gate"}

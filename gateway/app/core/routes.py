@@ -43,6 +43,11 @@ RESOURCES: Mapping[str, Service] = {
     "drift-reports": "evidently_service",
 }
 
+# What takes files as its body, however large they may be by the settings.
+FILE_RESOURCES = frozenset({"uploads", "predictions"})
+# Every other body is JSON, which a service reads whole.
+MAX_JSON_BYTES = 32 << 20
+
 
 def service_of(path: str) -> Service:
     """Return the service that answers a path.
@@ -62,6 +67,15 @@ def service_of(path: str) -> Service:
         case _:
             msg = f"unknown path: {path!r}"
             raise NotFound(msg)
+
+
+def max_body_bytes(path: str, max_upload_bytes: int) -> int:
+    """Return how large a caller's body may be on a path."""
+    match path.split("/"):
+        case ["", "v1", "projects", _, resource, *_] if resource in FILE_RESOURCES:
+            return max_upload_bytes
+        case _:
+            return min(MAX_JSON_BYTES, max_upload_bytes)
 
 
 def service_urls(settings: Settings) -> dict[Service, str]:

@@ -46,6 +46,7 @@ async def require_project(proxy: Proxy, name: str, request_id: str, principal: s
         target=f"/v1/projects/{check_project_name(name)}".encode(),
         headers=[],
         body=None,
+        max_bytes=0,
         request_id=request_id,
         principal=principal,
     )

@@ -46,6 +46,7 @@ class Forwarded:
         target: path and query, percent-encoded as they came.
         headers: as they came.
         body: its pieces, or None without a body.
+        max_bytes: how large the body may be.
         request_id: sent on, so that all logs name the same.
         principal: name of who asks.
     """
@@ -55,6 +56,7 @@ class Forwarded:
     target: bytes
     headers: Headers
     body: AsyncIterator[bytes] | None
+    max_bytes: int
     request_id: str
     principal: str
 
@@ -62,13 +64,10 @@ class Forwarded:
 class Proxy:
     """Sends requests on to the services."""
 
-    def __init__(
-        self, urls: Mapping[Service, str], service_key: SecretStr, max_upload_bytes: int
-    ) -> None:
-        """Reach the services at `urls`, and let no body pass that is over `max_upload_bytes`."""
+    def __init__(self, urls: Mapping[Service, str], service_key: SecretStr) -> None:
+        """Reach the services at `urls`, with the key that they ask for."""
         self._urls = urls
         self._service_key = service_key.get_secret_value()
-        self._max_upload_bytes = max_upload_bytes
         # No proxy of the environment stands between us and our own services.
         self._http = httpx2.AsyncClient(timeout=TIMEOUT, limits=LIMITS, trust_env=False)
 
@@ -86,7 +85,7 @@ class Proxy:
             TooLarge: the body is over the limit.
             BackendUnavailable: the service does not answer; the message names it.
         """
-        self._check_length(forwarded.headers)
+        _check_length(forwarded)
         tries = 2 if forwarded.method == "GET" and forwarded.body is None else 1
         for attempt in range(1, tries + 1):
             try:
@@ -121,30 +120,15 @@ class Proxy:
             (PRINCIPAL.encode(), forwarded.principal.encode("latin-1")),
             (REQUEST_ID.encode(), forwarded.request_id.encode("latin-1")),
         ]
+        body = forwarded.body
         # Without the client's defaults, which ask for encodings that the caller may not read.
         return httpx2.Request(
             forwarded.method,
             url,
             headers=headers,
-            content=None if forwarded.body is None else self._limited(forwarded.body),
+            content=None if body is None else _limited(body, forwarded.max_bytes),
             extensions={"timeout": TIMEOUT.as_dict()},
         )
-
-    def _check_length(self, headers: Headers) -> None:
-        length = dict(headers).get(b"content-length", b"0")
-        if not length.isdigit() or int(length) > self._max_upload_bytes:
-            raise self._too_large(f"a body of {length.decode('latin-1')} bytes")
-
-    async def _limited(self, body: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-        n_bytes = 0
-        async for chunk in body:
-            n_bytes += len(chunk)
-            if n_bytes > self._max_upload_bytes:
-                raise self._too_large("the body")
-            yield chunk
-
-    def _too_large(self, what: str) -> TooLarge:
-        return TooLarge(f"{what} is over the limit of {self._max_upload_bytes} bytes")
 
 
 def headers_back(response: httpx2.Response) -> Headers:
@@ -169,3 +153,22 @@ def _end_to_end(headers: Headers, without: frozenset[bytes]) -> Headers:
 
 def _reason(service: Service, url: str, exc: httpx2.TransportError) -> str:
     return f"{service} ({url}): {type(exc).__name__} {exc}".rstrip()
+
+
+def _check_length(forwarded: Forwarded) -> None:
+    length = dict(forwarded.headers).get(b"content-length", b"0")
+    if not length.isdigit() or int(length) > forwarded.max_bytes:
+        raise _too_large(f"a body of {length.decode('latin-1')} bytes", forwarded.max_bytes)
+
+
+async def _limited(body: AsyncIterator[bytes], max_bytes: int) -> AsyncIterator[bytes]:
+    n_bytes = 0
+    async for chunk in body:
+        n_bytes += len(chunk)
+        if n_bytes > max_bytes:
+            raise _too_large("the body", max_bytes)
+        yield chunk
+
+
+def _too_large(what: str, max_bytes: int) -> TooLarge:
+    return TooLarge(f"{what} is over the limit of {max_bytes} bytes")

@@ -7,7 +7,9 @@ from fastapi import APIRouter, Query, Response
 from inference_service.app.api.dependencies import Deps, Sent
 from inference_service.app.models.schemas import ReindexCreate, SimilarImage, StoredImageRef
 from inference_service.app.services.stored import scored_view
+from shared.images import n_pixels_of
 from shared.jobs.store import JobSubmit
+from shared.models.geometry import MAX_INTEGER
 from shared.models.jobs import JobView
 from shared.models.registry import (
     ImagePredictions,
@@ -21,7 +23,10 @@ router = APIRouter(prefix="/v1/projects/{project}", tags=["inference"])
 Batch = Annotated[
     str | None, Query(max_length=100, description="Label that drift reports can ask for.")
 ]
-Version = Annotated[int | None, Query(ge=0, description="0: the base model; unset: production.")]
+Version = Annotated[
+    int | None,
+    Query(ge=0, le=MAX_INTEGER, description="0: the base model; unset: production."),
+]
 
 _FILE = {
     "type": "object",
@@ -49,7 +54,8 @@ def predict(
         if sent.image_id is None
         else predictor.stored(project, sent.image_id, batch)
     )
-    prediction = predictor.predict(project, image)
+    with deps.pixels.spend(n_pixels_of(image.data)):
+        prediction = predictor.predict(project, image)
     response.headers["X-Model-Version"] = str(prediction.model_version)
     response.headers["X-Inference-Ms"] = f"{prediction.seconds * 1000:.1f}"
     return prediction

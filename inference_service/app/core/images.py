@@ -75,7 +75,9 @@ def decode_image(data: bytes, max_pixels: float, name: str = "image") -> Pixels:
         refusal, what = _REFUSALS.get(exc.reason, _CORRUPT)
         msg = f"{what}: {name!r}: {exc.detail}"
         raise refusal(msg) from exc
-    return np.ascontiguousarray(upright.convert("RGB"), dtype=np.uint8)
+    # Of an image that is RGB already, convert makes a copy.
+    rgb = upright if upright.mode == "RGB" else upright.convert("RGB")
+    return np.ascontiguousarray(rgb, dtype=np.uint8)
 
 
 def image_statistics(pixels: Pixels) -> ImageStatistics:

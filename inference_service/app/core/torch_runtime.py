@@ -200,12 +200,15 @@ def load_runtime(folder: Path, options: TorchOptions | None = None) -> TorchRunt
     return TorchRuntime(model, info.classes, info.image_size, options)
 
 
-def load_base_runtime(base: str, options: TorchOptions | None = None) -> TorchRuntime:
+def load_base_runtime(
+    base: str, downloads: Path, options: TorchOptions | None = None
+) -> TorchRuntime:
     """Return a detector for embeddings, before any training.
 
     Args:
         base: as `shared.detector.package.new_model` takes it; the weights of `scratch` are random,
             but the same each time.
+        downloads: as there.
         options: how PyTorch computes.
 
     Raises:
@@ -216,7 +219,7 @@ def load_base_runtime(base: str, options: TorchOptions | None = None) -> TorchRu
             return load_runtime(folder, options)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        model = new_model(("object",), base)
+        model = new_model(("object",), base, downloads)
     return TorchRuntime(model, ("object",), BASE_IMAGE_SIZE, options)
 
 

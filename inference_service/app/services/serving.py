@@ -14,7 +14,7 @@ from inference_service.app.core.scored import Picture
 from inference_service.app.services.local_models import Current, LocalModels
 from inference_service.app.services.model_worker import ModelWorker, WorkerClosed
 from shared.database import utcnow
-from shared.errors import BackendUnavailable, Conflict, NotFound
+from shared.errors import BackendUnavailable, Conflict, NotFound, UpstreamFailed
 from shared.models.registry import CalibrationManifest, Refused, ServingView
 from shared.predictions import ScoredImage
 from shared.thresholds import Thresholds
@@ -103,7 +103,7 @@ class ProjectServing:
                 calibration = self._registry.calibration_json(self.project, version)
                 self._change_to(version, calibration)
             self.registry_error = None
-        except BackendUnavailable as exc:
+        except (BackendUnavailable, UpstreamFailed) as exc:
             self.registry_error = str(exc)
             self._serve_local_copy()
 
@@ -199,7 +199,7 @@ class Serving:
         """
         try:
             return self._of(project).ensure()
-        except (NoProductionModel, BackendUnavailable):
+        except (NoProductionModel, BackendUnavailable, NotFound):
             self._require(project)
             raise
 

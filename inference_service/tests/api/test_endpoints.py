@@ -2,10 +2,12 @@ import hashlib
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import pytest
 from fastapi.testclient import TestClient
 
+from inference_service.app.core.pixel_budget import PixelBudget
 from inference_service.app.wiring import Neighbours, WorkerParts, build
 from inference_service.tests.neighbours import PROJECT, LocalGateway, LocalRegistry
 from inference_service.tests.tiny import picture, png
@@ -226,3 +228,22 @@ def test_scoring_and_reindexing_are_jobs(client: TestClient) -> None:
     answer = client.post(f"{URL}/scorings", json={"model_version": 9})
     assert answer.status_code == 404
     assert "unknown model version: 9" in answer.json()["detail"]
+
+
+def test_readiness_asks_the_broker_too(client: TestClient) -> None:
+    answer = client.get("/readyz")
+    checks = answer.json()["checks"]
+    assert answer.status_code == 503
+    assert checks.pop("broker").startswith("BackendUnavailable: broker (redis://127.0.0.1:1/0)")
+    assert checks == {"database": "ok", "object_store": "ok", "vector_store": "ok"}
+
+
+def test_a_prediction_waits_for_its_pixels_and_then_is_refused(client: TestClient) -> None:
+    budget = PixelBudget(80 * 60, wait_s=0.05)
+    sent = {"file": ("a.png", png(picture(1)))}
+    deps = client.app_state["deps"]
+    client.app_state["deps"] = replace(deps, pixels=budget)
+    with budget.spend(1):
+        answer = client.post(f"{URL}/predictions", files=sent)
+    assert (answer.status_code, answer.json()["error"]) == (503, "DecodingBusy")
+    assert client.post(f"{URL}/predictions", files=sent).status_code == 200

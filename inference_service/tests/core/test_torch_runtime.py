@@ -119,16 +119,16 @@ def test_model_package_loads_as_the_same_detector(
     assert_same(loaded.detect(INPUTS, options), tiny_runtime.detect(INPUTS, options))
 
 
-def test_base_from_scratch_embeds_the_same_each_time() -> None:
-    one, other = (load_base_runtime("scratch", OPTIONS) for _ in range(2))
+def test_base_from_scratch_embeds_the_same_each_time(tmp_path: Path) -> None:
+    one, other = (load_base_runtime("scratch", tmp_path, OPTIONS) for _ in range(2))
     options = DetectionOptions(max_boxes=1, n_passes=2)
     assert_same(one.detect(INPUTS[:1], options), other.detect(INPUTS[:1], options))
     assert one.detect(INPUTS[:1], options)[0].embedding.shape == (256,)
 
 
-def test_unknown_base_is_named() -> None:
+def test_unknown_base_is_named(tmp_path: Path) -> None:
     with pytest.raises(UnknownBase, match="'nothing'"):
-        load_base_runtime("nothing", OPTIONS)
+        load_base_runtime("nothing", tmp_path, OPTIONS)
 
 
 def test_bfloat16_stays_near_full_precision(tiny_runtime: TorchRuntime) -> None:

@@ -12,7 +12,7 @@ from inference_service.app.services.local_models import LocalModels
 from inference_service.app.services.serving import RefusedModel, Serving
 from inference_service.tests.neighbours import PROJECT, LocalGateway, LocalRegistry, calibration
 from shared.detector.package import WEIGHTS_FILE
-from shared.errors import NotFound
+from shared.errors import NotFound, UpstreamFailed
 
 
 class Workshop:
@@ -78,16 +78,34 @@ def test_the_poller_outlives_an_error_that_nobody_foresaw(
     eventually(lambda: workshop.serving.view(PROJECT).model_version == 2)
 
 
-def test_a_project_that_is_not_there_is_not_asked_about_again(workshop: Workshop) -> None:
+@pytest.mark.parametrize("project", ["nothing", "My Project"])
+def test_a_project_that_is_not_there_is_not_asked_about_again(
+    workshop: Workshop, project: str
+) -> None:
     workshop.registry.production = None
     for down in (False, True):
         workshop.registry.down = down
-        with pytest.raises(NotFound, match="unknown project: 'nothing'"):
-            workshop.serving.model("nothing")
+        with pytest.raises(NotFound, match=f"unknown project: {project!r}"):
+            workshop.serving.model(project)
     workshop.registry.down = False
     workshop.registry.asked_about.clear()
     workshop.serving.refresh()
     assert workshop.registry.asked_about == []
+
+
+def test_a_registry_that_refuses_to_answer_does_not_end_serving(
+    workshop: Workshop, gateway: LocalGateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert workshop.serving.view(PROJECT).registry_error is None
+
+    def refuse(project: str) -> dict[str, int]:
+        raise UpstreamFailed("MLflow (http://test): 403")
+
+    monkeypatch.setattr(workshop.registry, "aliases", refuse)
+    again = Serving(workshop.registry, gateway, workshop.models, workshop.load)
+    view = again.view(PROJECT)
+    again.close()
+    assert (view.model_version, view.registry_error) == (1, "MLflow (http://test): 403")
 
 
 def test_a_calibration_of_other_weights_is_refused(workshop: Workshop) -> None:

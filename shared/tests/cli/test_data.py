@@ -130,3 +130,25 @@ def test_jobs_of_an_unknown_project_are_an_error_that_names_it(client: GatewayCl
     assert client
     done = CliRunner().invoke(app, ["jobs", "list", "-p", "nowhere"])
     assert (done.exit_code, done.stderr) == (1, "error: unknown project: 'nowhere'\n")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error"),
+    [
+        (["export", "out.zip", "--version", "0"], "unknown dataset version: 0 of project 'farm'"),
+        (
+            ["train", "--version", "0"],
+            "dataset_version: Input should be greater than or equal to 1",
+        ),
+        (
+            ["calibrate", "--model", "0"],
+            "model_version: Input should be greater than or equal to 1",
+        ),
+    ],
+)
+def test_version_nought_is_not_the_newest(
+    client: GatewayClient, arguments: list[str], error: str
+) -> None:
+    assert client
+    done = CliRunner().invoke(app, arguments)
+    assert (done.exit_code, done.stderr) == (1, f"error: {error}\n")

@@ -4,12 +4,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from pydantic import ValidationError
+from annotated_types import Le
+from pydantic import BaseModel, ValidationError
 
 from shared.demo.options import DemoOptions, read_options
 from shared.demo.run import DemoRunning, PeakMemory, check_data, empty_output, main, run_demo
 from shared.errors import BadRequest
 from shared.local.stack import EmbeddedStack
+from shared.models.geometry import MAX_INTEGER
+from shared.models.rounds import RoundCreate, TrainingParams
 from shared.tests.local.processes import HOLDS_LOCK, member, supervisor
 
 
@@ -37,13 +40,29 @@ def test_options_are_read_by_their_names_in_capitals() -> None:
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("ROUNDS", "0"), ("ROUNDS", "51"), ("BUDGET", "many"), ("EPOCHS", "-1"), ("SEED", "-1")],
+    [
+        ("ROUNDS", "0"),
+        ("ROUNDS", "51"),
+        ("BUDGET", "many"),
+        ("EPOCHS", "-1"),
+        ("SEED", "-1"),
+        ("SEED", str(MAX_INTEGER)),
+        ("STRATEGY", "typo"),
+    ],
 )
 def test_an_option_that_does_not_fit_is_refused_by_name_and_value(name: str, value: str) -> None:
     with pytest.raises(ValidationError) as refused:
         read_options({name: value})
     (problem,) = refused.value.errors()
     assert (problem["loc"], problem["input"]) == ((name.lower(),), value)
+
+
+def test_the_options_have_the_limits_of_a_round_and_its_training() -> None:
+    def limits(model: type[BaseModel], name: str) -> list[object]:
+        return [m.le for m in model.model_fields[name].metadata if isinstance(m, Le)]
+
+    assert limits(DemoOptions, "budget") == limits(RoundCreate, "budget") == [100_000]
+    assert limits(DemoOptions, "epochs") == limits(TrainingParams, "epochs") == [1000]
 
 
 @pytest.mark.usefixtures("_same_signals")

@@ -93,9 +93,9 @@ def test_an_architecture_cannot_carry_code(package: Path, tmp_path: Path) -> Non
         load_package(tmp_path)
 
 
-def test_all_but_the_class_head_is_taken_from_a_base(package: Path) -> None:
+def test_all_but_the_class_head_is_taken_from_a_base(package: Path, tmp_path: Path) -> None:
     base = load_package(package)[0].state_dict()
-    own = new_model(("a", "b", "c"), str(package), NARROW).state_dict()
+    own = new_model(("a", "b", "c"), str(package), tmp_path, NARROW).state_dict()
     differing = {key for key in own if own[key].shape != base[key].shape}
     assert differing == {
         f"model.22.cv3.{i}.2.{kind}" for i in range(3) for kind in ("weight", "bias")
@@ -103,6 +103,29 @@ def test_all_but_the_class_head_is_taken_from_a_base(package: Path) -> None:
     assert all(torch.equal(own[key], base[key]) for key in own.keys() - differing)
 
 
-def test_an_unknown_base_is_named() -> None:
+def test_an_unknown_base_is_named(tmp_path: Path) -> None:
     with pytest.raises(UnknownBase, match="unknown base model: 'resnet'"):
-        new_model(("a",), "resnet", NARROW)
+        new_model(("a",), "resnet", tmp_path, NARROW)
+
+
+def test_a_downloaded_base_is_kept_in_its_folder_and_fetched_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    official = build_model(NARROW, ("cell",))
+    downloaded: list[Path] = []
+
+    def download(*, url: str, file: Path, min_bytes: float) -> None:
+        assert url.endswith("/yolov8n.pt")
+        assert min_bytes
+        file.parent.mkdir(parents=True, exist_ok=True)
+        torch.save({"model": official}, file)
+        downloaded.append(file)
+
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    monkeypatch.setattr("ultralytics.utils.downloads.safe_download", download)
+    for _ in range(2):
+        own = new_model(("a",), "yolov8n.pt", Path("../bases"), NARROW).state_dict()
+    assert downloaded == [tmp_path / "bases" / "yolov8n.pt"]
+    assert list((tmp_path / "here").iterdir()) == []
+    assert all(torch.equal(own[key], value) for key, value in official.state_dict().items())

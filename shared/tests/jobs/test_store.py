@@ -69,6 +69,16 @@ def test_a_submitted_job_is_queued_and_rung_after_the_commit(store: JobStore) ->
     assert (found.state, found.payload, found.attempts) == ("queued", {"n": 7}, 0)
 
 
+def test_the_time_counts_from_the_first_claim(store: JobStore) -> None:
+    job = submit(store)
+    first = store.claim(job.id, "one")
+    assert first is not None
+    assert store.release(first, "waiting", attempt_counts=False)
+    second = store.claim(job.id, "two")
+    assert second is not None
+    assert second.job.started_at == first.job.started_at is not None
+
+
 def test_a_rolled_back_submit_leaves_no_job_and_rings_nobody(store: JobStore) -> None:
     def submit_and_fail() -> None:
         with store.database.transaction() as session:

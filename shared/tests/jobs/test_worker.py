@@ -4,15 +4,18 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 from pydantic import BaseModel
+from sqlalchemy import update
 
-from shared.database import Base, Database
+from shared.database import Base, Database, utcnow
 from shared.errors import BackendUnavailable, BadRequest, JobInterrupted
 from shared.jobs.bell import Bell, make_celery
 from shared.jobs.store import JobStore, JobSubmit
+from shared.jobs.tables import JobRow
 from shared.jobs.worker import JobContext, JobRunner
 from shared.models.jobs import JobView
 from shared.settings import Settings
@@ -182,6 +185,23 @@ def test_waiting_for_a_back_end_is_no_attempt_and_has_its_limit(
     found = store.get(job.id)
     assert found.state == "failed"
     assert found.error == "BackendUnavailable: MLflow (http://127.0.0.1:1): refused"
+
+
+def test_an_old_job_waits_as_long_as_a_young_one(store: JobStore, settings: Settings) -> None:
+    def down(context: JobContext) -> BaseModel:
+        message = "S3: refused"
+        raise BackendUnavailable(message)
+
+    job = submit(store)
+    with store.database.transaction() as session:
+        then = utcnow() - timedelta(days=3)
+        session.execute(update(JobRow).values(created_at=then, started_at=then))
+    hour = settings.model_copy(update={"job_wait_s": 3600.0, "reconcile_interval_s": 1200.0})
+    states = []
+    for _ in range(4):
+        JobRunner("test", store, hour).run(job.id, down)
+        states.append(store.get(job.id).state)
+    assert states == ["queued", "queued", "queued", "failed"]
 
 
 def test_interrupted_work_is_tried_again_until_its_attempts_are_used(

@@ -4,6 +4,7 @@ import io
 import sys
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from types import SimpleNamespace
@@ -22,20 +23,47 @@ from shared.tests.local.processes import supervisor
 
 class Unready(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
-        self.send_response(503)
+        self.answer(503, b"the queue is down")
+
+    def answer(self, status: int, body: bytes) -> None:
+        self.send_response(status)
         self.end_headers()
-        self.wfile.write(b"the queue is down")
+        self.wfile.write(body)
 
     def log_message(self, *_arguments: object) -> None:
         """Say nothing."""
 
 
-@pytest.fixture
-def unready_url() -> Iterator[str]:
-    with HTTPServer(("127.0.0.1", 0), Unready) as server:
+class Ready(Unready):
+    """Knows one key."""
+
+    def do_GET(self) -> None:
+        if self.path == "/readyz":
+            self.answer(200, b"{}")
+        elif self.headers["Authorization"] == "Bearer known":
+            self.answer(200, b"[]")
+        else:
+            self.answer(401, b'{"error": "Unauthorised", "detail": "unknown or revoked API key"}')
+
+
+@contextmanager
+def serving(handler: type[BaseHTTPRequestHandler]) -> Iterator[str]:
+    with HTTPServer(("127.0.0.1", 0), handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield f"http://127.0.0.1:{server.server_port}"
         server.shutdown()
+
+
+@pytest.fixture
+def unready_url() -> Iterator[str]:
+    with serving(Unready) as url:
+        yield url
+
+
+@pytest.fixture
+def ready_url() -> Iterator[str]:
+    with serving(Ready) as url:
+        yield url
 
 
 def finding(settings: Settings, part: str) -> Finding:
@@ -110,6 +138,42 @@ def test_a_gateway_that_is_not_ready_says_why(tmp_path: Path, unready_url: str) 
     settings = Settings(state_dir=tmp_path, api_key=SecretStr("key"), gateway_url=unready_url)
     found = finding(settings, "gateway")
     assert (found.ok, found.detail) == (False, f"{unready_url}: the queue is down")
+
+
+def test_a_key_that_opens_is_well(tmp_path: Path, ready_url: str) -> None:
+    settings = Settings(state_dir=tmp_path, api_key=SecretStr("known"), gateway_url=ready_url)
+    assert finding(settings, "api key") == Finding("api key", ok=True, detail=f"opens {ready_url}")
+
+
+def test_a_key_that_the_gateway_does_not_know_is_wrong(tmp_path: Path, ready_url: str) -> None:
+    settings = Settings(state_dir=tmp_path, api_key=SecretStr("old"), gateway_url=ready_url)
+    found = finding(settings, "api key")
+    assert (found.ok, found.detail) == (False, "unknown or revoked API key")
+    assert found.remedy.startswith("set FOVEA_API_KEY to a key that ")
+
+
+def test_a_key_of_the_embedded_stack_that_it_does_not_know_asks_for_a_new_start(
+    tmp_path: Path, ready_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = EmbeddedStack(tmp_path, fixed_ports=False).config
+    config.choose_ports()
+    config.keep_api_key("old")
+    monkeypatch.setattr(EmbeddedStack, "health", lambda _stack: [])
+    monkeypatch.setattr(EmbeddedStack, "urls", {"gateway": ready_url})
+    with supervisor(tmp_path):
+        found = finding(Settings(state_dir=tmp_path), "api key")
+    assert (found.ok, found.remedy) == (False, "stop the stack, and `make local` again")
+
+
+@pytest.mark.parametrize(
+    ("part", "given"),
+    [("gateway", {"gateway_url": "http://[::1"}), ("api key", {"api_key": "kéy"})],
+)
+def test_an_address_or_a_key_that_no_request_can_hold_is_wrong(
+    tmp_path: Path, ready_url: str, part: str, given: dict[str, str]
+) -> None:
+    usual = {"state_dir": tmp_path, "api_key": "known", "gateway_url": ready_url}
+    assert not finding(Settings.model_validate({**usual, **given}), part).ok
 
 
 def test_fovea_doctor_prints_what_to_do_and_fails(

@@ -14,6 +14,7 @@ import pytest
 from shared.local.config import MEMBER, ROOT
 from shared.local.programs import DEFAULT_PORTS, Program
 from shared.local.stack import EmbeddedStack, StackRunning
+from shared.migrations import upgrade
 from shared.settings import load_settings
 from shared.tests.local.processes import HOLDS_LOCK, IGNORES_SIGTERM, SLEEPS, member, supervisor
 
@@ -35,6 +36,20 @@ def test_ports_and_secrets_are_for_the_owner_only_and_stay(tmp_path: Path) -> No
     again = EmbeddedStack(tmp_path, fixed_ports=False).config
     again.choose_ports()
     assert (again.ports, again.secrets()) == (ports, secrets)
+
+
+def test_a_kept_key_that_the_database_does_not_know_is_replaced_at_the_start(
+    tmp_path: Path,
+) -> None:
+    stack = EmbeddedStack(tmp_path, fixed_ports=False)
+    stack.config.choose_ports()
+    upgrade(f"sqlite:///{tmp_path}/fovea.db")
+    stack.config.keep_api_key("fov_of_a_database_that_was_deleted")
+    stack._ensure_api_key()
+    made = stack.api_key
+    assert made != "fov_of_a_database_that_was_deleted"
+    stack._ensure_api_key()
+    assert stack.api_key == made
 
 
 def test_a_start_beside_another_start_is_refused_and_ends_nothing_of_it(tmp_path: Path) -> None:

@@ -5,7 +5,13 @@ from fastapi import APIRouter
 from shared.bases import check_base
 from shared.jobs.store import JobSubmit
 from shared.models.jobs import JobView
-from shared.models.registry import EvaluationCreate, ModelCopy, ModelView, TrainingCreate
+from shared.models.registry import (
+    EvaluationCreate,
+    ModelCopy,
+    ModelView,
+    TrainingCreate,
+    VersionNumber,
+)
 from training_service.app.api.dependencies import Deps
 from training_service.app.services.copies import copy_model
 
@@ -41,5 +47,5 @@ def create_copy(project: str, body: ModelCopy, deps: Deps) -> ModelView:
 
 
 @router.get("/models/{version}")
-def get_model(project: str, version: int, deps: Deps) -> ModelView:
+def get_model(project: str, version: VersionNumber, deps: Deps) -> ModelView:
     return deps.registry.get(project, version)

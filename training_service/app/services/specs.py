@@ -26,6 +26,7 @@ class TrainSpec(Frozen):
     classes: tuple[str, ...]
     params: TrainingParams
     base: str
+    downloads: Path = Field(description="Where a downloaded base is kept.")
     evaluate: tuple[Split, ...] = ()
     dropout: float = Field(default=HEAD_DROPOUT, ge=0, lt=1, description="Of Bayesian passes.")
     threads: int = Field(default=0, ge=0, description="0 means all cores.")

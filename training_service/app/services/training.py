@@ -111,6 +111,7 @@ class Training:
             classes=manifest.classes,
             params=request.params,
             base=request.params.base or self.settings.base_model,
+            downloads=self.settings.base_models_dir,
             # The passes drop as many channels as the training did, and some where it did none.
             dropout=request.params.dropout or HEAD_DROPOUT,
             # Test is only reported; val is what calibration fits on, and gate is not looked at.

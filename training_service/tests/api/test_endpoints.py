@@ -108,6 +108,10 @@ def test_an_unknown_model_is_404_with_its_name(client: TestClient) -> None:
         assert answer.json()["detail"] == "unknown model version: 7 of project 'tiny'"
 
 
+def test_a_model_number_that_there_can_never_be_is_422(client: TestClient) -> None:
+    assert client.get(f"/v1/projects/tiny/models/{10**20}").status_code == 422
+
+
 def test_a_copy_of_something_unknown_is_404_with_its_name(client: TestClient) -> None:
     body = {"source_project": "other", "model_version": 1}
     answer = client.post("/v1/projects/nope/models/copies", json=body)

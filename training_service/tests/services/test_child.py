@@ -33,6 +33,7 @@ def spec(manifest: DatasetManifest, store: DirectoryStore, tmp_path: Path) -> Tr
         classes=CLASSES,
         params=TINY.model_copy(update={"epochs": N_EPOCHS}),
         base="scratch",
+        downloads=tmp_path,
         threads=1,
         checkpoint_every_s=0,
     )

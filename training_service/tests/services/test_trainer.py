@@ -36,6 +36,7 @@ def spec(manifest: DatasetManifest, store: DirectoryStore, tmp_path: Path) -> Tr
         classes=CLASSES,
         params=TINY.model_copy(update={"epochs": 4}),
         base="scratch",
+        downloads=tmp_path,
         threads=1,
         precision="float32",
         checkpoint_every_s=0,

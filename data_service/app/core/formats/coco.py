@@ -96,7 +96,7 @@ def _box(xyxy: tuple[float, float, float, float], item: ExportItem) -> list[floa
 def _load(tree: FileTree, name: str) -> _Json | None:
     try:
         document = json.loads(tree.read(name))
-    except (ValueError, RecursionError):
+    except (ValueError, RecursionError, OSError):
         return None
     if not isinstance(document, dict) or not isinstance(document.get("images"), list):
         return None

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
 from data_service.app.core.boxes import RawBox
+from data_service.app.core.tree import FileTree
 from shared.models.data import Format, Rejection, RejectionReason, Split
 from shared.models.geometry import Annotation
 
@@ -105,6 +106,15 @@ class ExportFile:
     path: str
     text: str | None = None
     image_id: str | None = None
+
+
+def lines_of(tree: FileTree, name: str, parsed: Parsed) -> list[str]:
+    """Return the lines of a list; one that cannot be read is named and has none."""
+    try:
+        return tree.read(name).decode("utf-8-sig", "replace").splitlines()
+    except OSError as exc:
+        parsed.reject(name, "unreadable", f"{type(exc).__name__}: {exc.strerror}")
+        return []
 
 
 def decode_text(data: bytes) -> str:

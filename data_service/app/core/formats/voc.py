@@ -22,6 +22,7 @@ from data_service.app.core.formats.parsed import (
     ListedSplits,
     Parsed,
     RawImage,
+    lines_of,
 )
 from data_service.app.core.tree import FileTree, folder_of, join, split_of, split_word
 from shared.models.data import SPLITS
@@ -29,7 +30,7 @@ from shared.models.data import SPLITS
 _FOLDER = "Annotations"
 _LISTS = "ImageSets/Main"
 # LookupError is an encoding that nobody knows.
-_BROKEN_XML = (ParseError, DefusedXmlException, ValueError, LookupError)
+_BROKEN_XML = (ParseError, DefusedXmlException, ValueError, LookupError, OSError)
 _SIDES = ("xmin", "ymin", "xmax", "ymax")
 
 
@@ -38,7 +39,7 @@ def recognises(tree: FileTree) -> bool:
     names = tree.with_suffix(".xml")
     if any(_FOLDER in PurePosixPath(name).parts[:-1] for name in names):
         return True
-    return any(_is_annotation(tree.read(name)) for name in names[:100])
+    return any(_is_annotation(tree, name) for name in names[:100])
 
 
 def read(tree: FileTree) -> Parsed:
@@ -90,9 +91,9 @@ def _document(item: ExportItem, classes: Sequence[str]) -> str:
     return tostring(root, encoding="unicode") + "\n"
 
 
-def _is_annotation(data: bytes) -> bool:
+def _is_annotation(tree: FileTree, name: str) -> bool:
     try:
-        return str(fromstring(data).tag) == "annotation"
+        return str(fromstring(tree.read(name)).tag) == "annotation"
     except _BROKEN_XML:
         return False
 
@@ -108,7 +109,7 @@ def _listed(tree: FileTree, parsed: Parsed) -> ListedSplits:
             continue
         splits.declared.add(split)
         root = _root(folder_of(name), "ImageSets")
-        for line in tree.read(name).decode("utf-8", "replace").splitlines():
+        for line in lines_of(tree, name, parsed):
             if not line.strip():
                 continue
             image = _listed_image(tree, root, line)
@@ -218,6 +219,6 @@ def _classes(tree: FileTree, parsed: Parsed) -> tuple[str, ...]:
     ordered: list[str] = []
     file = next((n for n in tree.names if PurePosixPath(n).name == "classes.txt"), None)
     if file is not None:
-        lines = tree.read(file).decode("utf-8-sig", "replace").splitlines()
+        lines = lines_of(tree, file, parsed)
         ordered = [line.strip() for line in lines if line.strip()]
     return tuple(dict.fromkeys([*ordered, *used]))

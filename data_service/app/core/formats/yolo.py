@@ -18,6 +18,7 @@ from data_service.app.core.formats.parsed import (
     Parsed,
     RawImage,
     decode_text,
+    lines_of,
 )
 from data_service.app.core.tree import (
     FileTree,
@@ -32,10 +33,10 @@ from shared.models.data import SPLITS, Split
 
 # Classes without names are numbered up to the largest that is used.
 _MAX_CLASS = 10_000
-# What PyYAML raises on a text that is no YAML, or whose values do not fit their tags.
+# What PyYAML raises on a text that is no YAML, or whose values do not fit their tags; and a disk.
 _BROKEN_YAML = (
     yaml.YAMLError, ValueError, RecursionError, AttributeError, KeyError, IndexError,
-    TypeError, OverflowError,
+    TypeError, OverflowError, OSError,
 )  # fmt: skip
 _NOT_LABELS = frozenset({"classes.txt", "labels.txt", "readme.txt", "requirements.txt"})
 
@@ -52,7 +53,7 @@ def read(tree: FileTree) -> Parsed:
     parsed = Parsed("yolo")
     base, config = _find_config(tree, parsed)
     splits = _listed(tree, base, config, parsed)
-    names = _class_names(tree, config)
+    names = _class_names(tree, config, parsed)
     used: set[int] = set()
     for image in tree.images:
         boxes = _boxes(tree, _label_file(tree, image), names, used, parsed)
@@ -69,7 +70,8 @@ def read(tree: FileTree) -> Parsed:
 
 def write(items: Sequence[ExportItem], classes: Sequence[str]) -> Iterator[ExportFile]:
     """Yield the files of a data set that Ultralytics trains on as it is."""
-    config = {split: f"images/{split}" for split in SPLITS} | {
+    used = {item.split for item in items}
+    config = {split: f"images/{split}" if split in used else [] for split in SPLITS} | {
         "nc": len(classes),
         "names": dict(enumerate(classes)),
     }
@@ -132,7 +134,7 @@ def _check_n_classes(name: str, config: dict[str, object], parsed: Parsed) -> No
         del config["nc"]
 
 
-def _class_names(tree: FileTree, config: dict[str, object]) -> dict[int, str]:
+def _class_names(tree: FileTree, config: dict[str, object], parsed: Parsed) -> dict[int, str]:
     names = config.get("names")
     if isinstance(names, list):
         return {i: str(name).strip() for i, name in enumerate(names)}
@@ -141,7 +143,7 @@ def _class_names(tree: FileTree, config: dict[str, object]) -> dict[int, str]:
         return dict(sorted(pairs))
     for file in tree.names:
         if file.rsplit("/", 1)[-1].lower() == "classes.txt":
-            lines = tree.read(file).decode("utf-8-sig", "replace").splitlines()
+            lines = lines_of(tree, file, parsed)
             return {i: line.strip() for i, line in enumerate(lines) if line.strip()}
     n_classes = config.get("nc")
     count = n_classes if isinstance(n_classes, int) else 0
@@ -154,14 +156,10 @@ def _numbered(used: Iterable[int]) -> tuple[str, ...]:
 
 def _listed(tree: FileTree, base: str, config: dict[str, object], parsed: Parsed) -> ListedSplits:
     splits = ListedSplits(parsed)
-    for key, value in config.items():
-        split = split_word(key)
-        if split is None or value is None:
-            continue
+    for split, images in _named(tree, base, config, parsed).items():
         splits.declared.add(split)
-        for entry in value if isinstance(value, list) else [value]:
-            for image in _entry(tree, base, str(entry), parsed):
-                splits.put(image, split)
+        for image in images:
+            splits.put(image, split)
     if not splits.declared:
         for word in sorted(split_words()):
             for name in (f"{word}.txt", f"{word.capitalize()}.txt"):
@@ -169,6 +167,29 @@ def _listed(tree: FileTree, base: str, config: dict[str, object], parsed: Parsed
                     for image in _list_lines(tree, file, parsed):
                         splits.put(image, _split(word))
     return splits
+
+
+def _named(
+    tree: FileTree, base: str, config: dict[str, object], parsed: Parsed
+) -> dict[Split, list[str]]:
+    """Return the images of each split of data.yaml; an empty list says that it has none."""
+    named: dict[Split, list[str]] = {}
+    for key, value in config.items():
+        split = split_word(key)
+        if split is None or value is None:
+            continue
+        entries = value if isinstance(value, list) else [value]
+        images = [i for entry in entries for i in _entry(tree, base, str(entry), parsed)]
+        if images or not entries:
+            named.setdefault(split, []).extend(images)
+    kept: dict[Split, list[str]] = {}
+    for split in (s for s in SPLITS if s in named):
+        twin = next((s for s in kept if named[split] and set(kept[s]) == set(named[split])), None)
+        if twin is None:
+            kept[split] = named[split]
+        else:
+            parsed.reject("data.yaml", "bad_annotation", f"{split} is {twin} again: it is drawn")
+    return kept
 
 
 def _split(word: str) -> Split:
@@ -184,12 +205,15 @@ def _entry(tree: FileTree, base: str, entry: str, parsed: Parsed) -> list[str]:
             parsed.reject(entry, "bad_annotation", "data.yaml names this list, it is not there")
             return []
         return _list_lines(tree, file, parsed)
-    return tree.images_in(entry, base) or []
+    images = tree.images_in(entry, base)
+    if images is None:
+        parsed.reject(entry, "bad_annotation", "data.yaml names this folder, it has no images")
+    return images or []
 
 
 def _list_lines(tree: FileTree, file: str, parsed: Parsed) -> list[str]:
     found: list[str] = []
-    for line in tree.read(file).decode("utf-8", "replace").splitlines():
+    for line in lines_of(tree, file, parsed):
         if not line.strip():
             continue
         image = tree.find(line, folder_of(file))
@@ -233,7 +257,7 @@ def _boxes(
         return None
     try:
         lines = decode_text(tree.read(label)).splitlines()
-    except ValueError as exc:
+    except (ValueError, OSError) as exc:
         parsed.reject(label, "bad_annotation", f"no text: {exc}")
         return None
     boxes: list[RawBox] = []

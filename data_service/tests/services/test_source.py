@@ -1,0 +1,45 @@
+import os
+from pathlib import Path
+
+import pytest
+
+from data_service.app.services.source import Reader, UnknownPath, clear_work, open_source
+from data_service.app.wiring import Dependencies
+from data_service.tests.builders import png, zipped
+from shared.models.data import IngestionCreate
+
+
+def test_an_archive_is_unpacked_into_a_folder_of_its_job_that_is_removed(
+    deps: Dependencies, tmp_path: Path
+) -> None:
+    path = tmp_path / "roots" / "set.zip"
+    path.write_bytes(zipped({"a.png": png(1)}))
+    work = deps.settings.state_dir / "ingestions"
+    left = work / "job" / "files" / "of_a_killed_attempt.png"
+    left.parent.mkdir(parents=True)
+    left.write_bytes(png(2))
+    reader = Reader(deps.settings, deps.database, deps.store, "farm", "job")
+    with open_source(reader, IngestionCreate(path=str(path))) as source:
+        assert source.tree.names == ("a.png",)
+        assert source.tree.root == work.resolve() / "job" / "files"
+    assert list(work.iterdir()) == []
+
+
+def test_what_jobs_that_ended_left_behind_is_removed(deps: Dependencies) -> None:
+    clear_work(deps.settings, lambda job_id: True)
+    work = deps.settings.state_dir / "ingestions"
+    for job_id in ("ended", "running"):
+        (work / job_id / "files").mkdir(parents=True)
+    clear_work(deps.settings, lambda job_id: job_id == "ended")
+    assert [folder.name for folder in work.iterdir()] == ["running"]
+
+
+def test_a_named_pipe_is_no_source(deps: Dependencies, tmp_path: Path) -> None:
+    path = tmp_path / "roots" / "pipe.zip"
+    os.mkfifo(path)
+    reader = Reader(deps.settings, deps.database, deps.store, "farm", "job")
+    with (
+        pytest.raises(UnknownPath, match=r"unknown path: '.*/pipe.zip'"),
+        open_source(reader, IngestionCreate(path=str(path))),
+    ):
+        pass
