@@ -34,7 +34,7 @@ class DemoSizes:
     """Images per split; the service draws its gate split from half of `val`."""
 
     pool: int = 480
-    val: int = 160
+    val: int = 240
     test: int = 200
 
 
