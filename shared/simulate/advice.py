@@ -37,6 +37,7 @@ def advise(arms: Sequence[Arm], axis: Axis) -> Advice:
     if confidence >= ENOUGH:
         words = (
             f"choose by {name}: {amount}, confidence {_percent(confidence)} that it beats random"
+            f"{_by_boxes(arms, name) if axis == 'images' else ''}"
         )
         return Advice(strategy=name, axis=axis, confidence=confidence, words=words)
     words = (
@@ -70,6 +71,15 @@ def _standard_error(difference: Interval) -> float:
         raise ValueError(difference)
     half = (difference.high - difference.low) / 2
     return half / float(t.ppf((1 + LEVEL) / 2, difference.n - 1))
+
+
+def _by_boxes(arms: Sequence[Arm], name: str) -> str:
+    """Return a warning where images are saved but boxes, the work of drawing, may not be."""
+    boxes = next(arm.difference_boxes for arm in arms if arm.name == name)
+    if boxes is None or boxes.low is None or boxes.high is None or boxes.low > 0:
+        return ""
+    verdict = "worse than" if boxes.high < 0 else "not distinguishable from"
+    return f"; at equal boxes it is {verdict} random ({boxes.mean:+.3f})"
 
 
 def _more_seeds(best: Interval) -> str:

@@ -60,6 +60,23 @@ def test_what_is_paid_for_decides() -> None:
     assert advise(by_boxes, "images").strategy == "a"
 
 
+@pytest.mark.parametrize(
+    ("boxes", "words"),
+    [
+        ([0.04, -0.03, 0.01], "at equal boxes it is not distinguishable from random (+0.007)"),
+        ([-0.04, -0.05, -0.06], "at equal boxes it is worse than random (-0.050)"),
+    ],
+)
+def test_images_that_are_saved_at_the_cost_of_boxes_are_said_to_be(
+    boxes: list[float], words: str
+) -> None:
+    found = advise([arm("entropy", interval(GAINS), interval(boxes))], "images")
+    assert found.strategy == "entropy"
+    assert found.words.endswith(words)
+    both = advise([arm("entropy", interval(GAINS), interval(GAINS))], "images")
+    assert "equal boxes" not in both.words
+
+
 def test_noise_is_called_noise_and_random_advised() -> None:
     found = advise([arm("entropy", interval([0.05, -0.03, 0.04]))], "images")
     assert found.strategy == "random"
