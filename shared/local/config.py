@@ -130,10 +130,12 @@ class StackConfig:
         partial.replace(path)
 
     def _valkey(self) -> str:
+        # A process title is written over the environment, by which we know what is ours.
         return (
             f"bind 127.0.0.1\nport {self.ports['valkey']}\n"
             f"requirepass {self.secrets()['broker']}\n"
             f'dir "{self.state / "valkey"}"\nappendonly yes\nsave ""\n'
+            "set-proc-title no\n"
         )
 
     def _supervisor(self) -> str:

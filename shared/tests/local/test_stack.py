@@ -146,6 +146,26 @@ def test_stopping_leaves_the_processes_of_other_folders_alone(tmp_path: Path) ->
         assert process.poll() is None
 
 
+def test_a_queue_that_a_killed_supervisor_left_behind_is_ended(tmp_path: Path) -> None:
+    stack = EmbeddedStack(tmp_path, fixed_ports=False)
+    stack.config.choose_ports()
+    stack.config.write_files()
+    command = next(p.command for p in stack.config.programs if p.name == "valkey")
+    log = tmp_path / "valkey.log"
+    with log.open("wb") as output:
+        queue = subprocess.Popen(command, env=stack.config.environment(), stdout=output)
+    try:
+        deadline = time.monotonic() + 60
+        while "Ready to accept connections" not in log.read_text():
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        stack.stop()
+        assert queue.poll() is not None
+    finally:
+        queue.kill()
+        queue.wait()
+
+
 def test_memory_is_that_of_the_supervisor_and_below(tmp_path: Path) -> None:
     assert EmbeddedStack(tmp_path).pss_mb() == 0.0
     with supervisor(tmp_path, "kept = b'x' * 100_000_000; " + SLEEPS):

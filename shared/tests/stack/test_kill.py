@@ -104,8 +104,8 @@ def test_a_round_survives_the_death_of_any_process(
 def test_a_round_survives_the_death_of_the_training_itself(
     stack: EmbeddedStack, client: GatewayClient, digits: Path, undisturbed: RoundView
 ) -> None:
-    make_project(client, "killed-training", digits)
-    finish_round(client, start_round(client, "killed-training", "random"))
+    make_project(client, "killed-child", digits)
+    finish_round(client, start_round(client, "killed-child", "random"))
     killed: list[int] = []
 
     def kill_training(found: RoundView) -> None:
@@ -114,14 +114,14 @@ def test_a_round_survives_the_death_of_the_training_itself(
             trainings[0].kill()
             killed.append(trainings[0].pid)
 
-    found = finish_round(client, start_round(client, "killed-training", "coreset"), kill_training)
+    found = finish_round(client, start_round(client, "killed-child", "coreset"), kill_training)
     assert len(killed) == 1
     assert_same_outcome(client, found, undisturbed)
 
 
 @pytest.mark.kill
 def test_what_a_killed_supervisor_left_behind_is_ended_at_the_next_start(
-    stack: EmbeddedStack, client: GatewayClient
+    stack: EmbeddedStack, client: GatewayClient, undisturbed: RoundView
 ) -> None:
     pid = stack.supervisor_pid()
     assert pid is not None
@@ -129,7 +129,7 @@ def test_what_a_killed_supervisor_left_behind_is_ended_at_the_next_start(
     os.kill(pid, signal.SIGKILL)
     stack.start()
     assert [process for process in before if lives(process)] == []
-    assert "killed-training" in {project.name for project in client.projects()}
+    assert undisturbed.project in {project.name for project in client.projects()}
 
 
 def lives(process: psutil.Process) -> bool:
