@@ -13,7 +13,7 @@ import numpy as np
 import yaml
 from numpy.typing import NDArray
 
-from shared.demo.scenes import SHIFTED, Image, Scene, SceneMaker, SceneSource, SceneStyle
+from shared.demo.scenes import DEMO, SHIFTED, Image, Scene, SceneMaker, SceneSource, SceneStyle
 
 Part = Literal["base", "pool", "val", "test"]
 PARTS: tuple[Part, ...] = ("base", "pool", "val", "test")
@@ -60,7 +60,7 @@ def make_demo_dataset(folder: Path, seed: int = 0, sizes: DemoSizes = DEMO_SIZES
 
 def make_base_dataset(folder: Path, n_train: int, n_val: int, seed: int = 0) -> Path:
     """Write the data set of the base model (other digits, other photos); return `data.yaml`."""
-    for index, scene in enumerate(_scenes("base", n_train + n_val, seed)):
+    for index, scene in enumerate(_scenes("base", n_train + n_val, seed, SceneStyle())):
         split = "train" if index < n_train else "val"
         _write_labelled(scene, folder, split, f"base_{index:04d}")
     return _write_yaml(folder, [NAMES[digit] for digit in BASE_DIGITS], ["train", "val"])
@@ -76,7 +76,7 @@ def make_batch(folder: Path, n_images: int, seed: int, *, shifted: bool) -> list
         shifted: dark, blurred, noisy and with larger digits, as if a camera had been changed.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    style = SHIFTED if shifted else SceneStyle()
+    style = SHIFTED if shifted else DEMO
     paths = []
     # Apart from the test split's own scenes, which are drawn from the bare seed.
     for index, scene in enumerate(_scenes("test", n_images, seed + 1_000_003, style)):
@@ -86,12 +86,12 @@ def make_batch(folder: Path, n_images: int, seed: int, *, shifted: bool) -> list
     return paths
 
 
-def _scenes(part: Part, n_images: int, seed: int, style: SceneStyle | None = None) -> list[Scene]:
+def _scenes(part: Part, n_images: int, seed: int, style: SceneStyle = DEMO) -> list[Scene]:
     source = _source(part)
     scenes = []
     for index in range(n_images):
         rng = np.random.default_rng([seed, PARTS.index(part), index])
-        maker = SceneMaker(source, style or SceneStyle(), rng)
+        maker = SceneMaker(source, style, rng)
         share = 0.9 if part == "base" else TARGET_SHARE
         scenes.append(maker.scene(with_targets=bool(rng.random() < share)))
     return scenes

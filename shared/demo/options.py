@@ -22,7 +22,7 @@ class DemoOptions(Frozen):
     rounds: int = Field(default=4, ge=1, le=MAX_ROUNDS)
     budget: int = Field(default=40, ge=1, le=100_000, description="Images a round.")
     epochs: int | None = Field(
-        default=None, ge=1, le=1000, description="Unset: 30 of digits, else 40."
+        default=None, ge=1, le=1000, description="Unset: 25 of digits, else 40."
     )
     strategy: str = Field(default="entropy:sum", description="Of every round but the first.")
     # Round n has this plus n.
@@ -33,7 +33,7 @@ class DemoOptions(Frozen):
     @property
     def n_epochs(self) -> int:
         """Return the epochs of every training."""
-        return self.epochs or (30 if self.data is None else 40)
+        return self.epochs or (25 if self.data is None else 40)
 
     @field_validator("strategy")
     @classmethod

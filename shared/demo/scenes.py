@@ -1,6 +1,6 @@
 """One digit scene: handwritten digits and look-alikes on a crop of a photo."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -14,17 +14,23 @@ MIN_CONTRAST = 45.0
 
 @dataclass(frozen=True)
 class SceneStyle:
-    """How scenes look; the defaults are the demo's, other values make a shifted batch."""
+    """How scenes look; the defaults are those of the base model's data set.
+
+    Attributes:
+        n_targets: fewest and most in a scene that has any.
+    """
 
     size: int = 160
+    n_targets: tuple[int, int] = (1, 3)
     digit_px: tuple[int, int] = (22, 52)
     brightness: tuple[float, float] = (0.8, 1.15)
     blur_sigma: float = 0.0
     noise_sigma: tuple[float, float] = (0.0, 6.0)
 
 
-SHIFTED = SceneStyle(
-    digit_px=(34, 72), brightness=(0.35, 0.5), blur_sigma=1.6, noise_sigma=(12.0, 18.0)
+DEMO = SceneStyle(n_targets=(2, 5))
+SHIFTED = replace(
+    DEMO, digit_px=(34, 72), brightness=(0.35, 0.5), blur_sigma=1.6, noise_sigma=(12.0, 18.0)
 )
 
 
@@ -63,11 +69,12 @@ class SceneMaker:
         self.rng = rng
 
     def scene(self, *, with_targets: bool) -> Scene:
-        """Return one scene: one to three targets and up to three look-alikes, or these alone."""
+        """Return one scene: targets and up to three look-alikes, or one to three of these alone."""
         canvas = self._background().astype(np.float32)
         taken: list[tuple[int, int, int, int]] = []
         objects = []
-        for _ in range(int(self.rng.integers(1, 4)) if with_targets else 0):
+        fewest, most = self.style.n_targets
+        for _ in range(int(self.rng.integers(fewest, most + 1)) if with_targets else 0):
             class_id = int(self.rng.choice(len(self.source.targets), p=self.source.weights))
             samples = self.source.targets[class_id]
             box = self._paste(canvas, self._digit(samples), taken)
