@@ -6,6 +6,7 @@ import pandas as pd
 
 from shared.models.simulations import Arm, Axis, Interval, Saving, SimulationResults
 
+COST = {"images": "labelled images", "boxes": "boxes"}
 CURVE_COLUMNS = ("arm", "mean", "low", "high")
 VERDICT_COLUMNS = (
     "arm",
@@ -25,7 +26,6 @@ def curves(results: SimulationResults, axis: Axis) -> pd.DataFrame:
 
     A single seed has no interval: both ends are its mean.
     """
-    cost = "labelled images" if axis == "images" else "boxes"
     rows = []
     for arm in results.arms:
         for size in arm.sizes:
@@ -34,7 +34,7 @@ def curves(results: SimulationResults, axis: Axis) -> pd.DataFrame:
             rows.append(
                 (arm.name, mean, mean if low is None else low, mean if high is None else high, paid)
             )
-    return pd.DataFrame(rows, columns=[*CURVE_COLUMNS, cost])
+    return pd.DataFrame(rows, columns=[*CURVE_COLUMNS, COST[axis]])
 
 
 def verdicts(results: SimulationResults) -> pd.DataFrame:

@@ -4,16 +4,14 @@ import altair as alt
 import pandas as pd
 import streamlit as st
 
+from dashboard.drawing import PALETTE
 from dashboard.session import Desk
-from dashboard.simulation import curves, verdicts
+from dashboard.simulation import COST, curves, verdicts
 from shared.models.simulations import Axis, SimulationView
 from shared.simulate.options import BASELINE, FULL_POOL
 
 OWN = "this project"
-# Blue, vermilion, green, purple, orange, sky: told apart by colour-blind people too.
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 NEUTRAL = {BASELINE: "#6B7785", FULL_POOL: "#B0B7BF", OWN: "#111111"}
-COST = {"images": "labelled images", "boxes": "boxes"}
 
 
 def section(desk: Desk, own: pd.DataFrame) -> None:
@@ -52,8 +50,8 @@ def chart(view: SimulationView, own: pd.DataFrame, axis: Axis) -> alt.LayerChart
     cost = COST[axis]
     table = curves(view.results, axis)
     names = list(dict.fromkeys(table["arm"]))
-    mine = own.assign(arm=OWN, mean=own["mAP50"])[["arm", cost, "mean", "round"]]
-    choices = iter(COLOURS * len(names))
+    mine = own.assign(arm=OWN, mean=own["mAP50"])[["arm", cost, "mean"]]
+    choices = iter(PALETTE * len(names))
     colours = {name: NEUTRAL.get(name) or next(choices) for name in [*names, OWN]}
     shown = [*names, OWN] if len(mine) else names
     x = alt.X(f"{cost}:Q", title=cost, scale=alt.Scale(zero=False, nice=True))

@@ -6,7 +6,7 @@ from shared.errors import Conflict
 from shared.models.data import DatasetVersionView
 from shared.models.rounds import RoundView, TrainingParams
 from shared.models.strategies import RandomStrategy
-from shared.simulate.options import BASELINE, SimulationOptions
+from shared.simulate.options import SimulationOptions
 
 MIN_TRAIN, MIN_TEST = 40, 20
 # Below this many test images the interval is mostly that of the test set.
@@ -44,7 +44,7 @@ def plan_replay(
     eighth = n_train // 8
     return SimulationOptions(
         data=data,
-        strategies=tuple(dict.fromkeys((BASELINE, *strategies))),
+        strategies=strategies,
         seeds=seeds,
         start=eighth,
         rounds=3,
