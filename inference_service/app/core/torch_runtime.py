@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
-import torchvision  # noqa: F401
+import torchvision  # noqa: F401 - Ultralytics takes its faster NMS only where it is imported
 from torch import Tensor, nn
 
 from inference_service.app.core.letterbox import Letterbox
