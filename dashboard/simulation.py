@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from shared.models.simulations import Arm, Axis, Interval, Saving, SimulationResults
+from shared.models.simulations import Arm, Axis, Saving, SimulationResults
 
 COST = {"images": "labelled images", "boxes": "boxes"}
 CURVE_COLUMNS = ("arm", "mean", "low", "high")
@@ -49,21 +49,11 @@ def _row(arm: Arm) -> tuple[object, ...]:
         arm.n_seeds,
         last.n_images,
         round(last.n_boxes),
-        _text(last.map50, "{:.3f}"),
-        _text(arm.difference_images, "{:+.3f}"),
-        _text(arm.difference_boxes, "{:+.3f}"),
+        last.map50.text(),
+        *(d.text("+") if d else "" for d in (arm.difference_images, arm.difference_boxes)),
         _saved(arm.saved_images),
         _saved(arm.saved_boxes),
     )
-
-
-def _text(value: Interval | None, form: str) -> str:
-    if value is None:
-        return ""
-    mean = form.format(value.mean)
-    if value.low is None or value.high is None:
-        return mean
-    return f"{mean} ± {(value.high - value.low) / 2:.3f}"
 
 
 def _saved(savings: Sequence[Saving]) -> str:

@@ -31,9 +31,17 @@ class Interval(Finite):
     """A mean over seeds with its 95 % interval; no interval from a single seed."""
 
     mean: float
+    error: float | None = Field(description="Standard error of the mean.")
     low: float | None
     high: float | None
     n: int
+
+    def text(self, sign: Literal["", "+"] = "") -> str:
+        """Return the mean with half of the interval's width, as far as there is one."""
+        mean = f"{self.mean:{sign}.3f}"
+        if self.low is None or self.high is None:
+            return mean
+        return f"{mean} ± {(self.high - self.low) / 2:.3f}"
 
 
 class Size(Finite):

@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 
 from shared.models.simulations import Advice, Arm, Axis, Interval
-from shared.simulate.options import BALANCED, BASELINE, FULL_POOL, LEVEL
+from shared.simulate.options import BALANCED, BASELINE, FULL_POOL
 
 # Below this confidence a difference is called noise.
 ENOUGH = 0.95
@@ -55,22 +55,12 @@ def beats(difference: Interval, n_tried: int) -> float | None:
     """
     from scipy.stats import t
 
-    if difference.low is None or difference.high is None:
+    if difference.error is None:
         return None
-    error = _standard_error(difference)
-    if error == 0:
+    if difference.error == 0:
         return float(difference.mean > 0)
-    p = float(t.sf(difference.mean / error, difference.n - 1))
+    p = float(t.sf(difference.mean / difference.error, difference.n - 1))
     return max(0.0, 1 - n_tried * p)
-
-
-def _standard_error(difference: Interval) -> float:
-    from scipy.stats import t
-
-    if difference.low is None or difference.high is None:
-        raise ValueError(difference)
-    half = (difference.high - difference.low) / 2
-    return half / float(t.ppf((1 + LEVEL) / 2, difference.n - 1))
 
 
 def _by_boxes(arms: Sequence[Arm], name: str) -> str:
@@ -84,9 +74,9 @@ def _by_boxes(arms: Sequence[Arm], name: str) -> str:
 
 def _more_seeds(best: Interval) -> str:
     """Return about how many seeds would tell a difference of this size from 0."""
-    if best.mean <= 0:
+    if best.mean <= 0 or best.error is None:
         return ""
-    deviation = _standard_error(best) * math.sqrt(best.n)
+    deviation = best.error * math.sqrt(best.n)
     # Twice the standard error below the mean, with one in two chances for the next draw.
     n = max(best.n + 1, math.ceil((2 * deviation / best.mean) ** 2))
     return f"; about {n} seeds would settle a difference of this size" if n <= 100 else ""

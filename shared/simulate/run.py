@@ -13,7 +13,7 @@ from shared.client import GatewayClient
 from shared.errors import BadRequest, Conflict
 from shared.local.lock import exclusive
 from shared.local.stack import EmbeddedStack
-from shared.models.simulations import Interval, SimulationResults
+from shared.models.simulations import SimulationResults
 from shared.simulate.options import Cell, SimulationOptions, cells_of
 from shared.simulate.pictures import draw_curves
 from shared.simulate.records import CellRecord, CellStore
@@ -126,14 +126,14 @@ def _write_csv(records: Sequence[CellRecord], path: Path) -> None:
 def _print(results: SimulationResults, output: Path) -> None:
     table = Table("arm", "seeds", "images", "boxes", "mAP50", "difference at equal images, boxes")
     for arm in results.arms:
-        last = arm.sizes[-1]
+        last, differences = arm.sizes[-1], (arm.difference_images, arm.difference_boxes)
         table.add_row(
             arm.name,
             str(arm.n_seeds),
             str(last.n_images),
             f"{last.n_boxes:.0f}",
-            _text(last.map50),
-            f"{_text(arm.difference_images)}, {_text(arm.difference_boxes)}",
+            last.map50.text(),
+            ", ".join(d.text("+") if d else "-" for d in differences),
         )
     console.print(table)
     if results.noise_map50 is not None:
@@ -142,11 +142,3 @@ def _print(results: SimulationResults, output: Path) -> None:
         console.print(f"{arm.name}: {arm.verdict}", highlight=False, markup=False)
     console.print(f"advice: {results.advice.words}", highlight=False, markup=False)
     console.print(f"look at {output}/: results.json, results.csv, curves_*.png", highlight=False)
-
-
-def _text(value: Interval | None) -> str:
-    if value is None:
-        return "-"
-    if value.low is None or value.high is None:
-        return f"{value.mean:.3f}"
-    return f"{value.mean:.3f} ± {(value.high - value.low) / 2:.3f}"

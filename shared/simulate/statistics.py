@@ -74,9 +74,10 @@ def interval(values: Sequence[float]) -> Interval:
 
     n, mean = len(values), float(np.mean(values))
     if n < 2:
-        return Interval(mean=mean, low=None, high=None, n=n)
-    half = float(t.ppf((1 + LEVEL) / 2, n - 1) * np.std(values, ddof=1) / np.sqrt(n))
-    return Interval(mean=mean, low=mean - half, high=mean + half, n=n)
+        return Interval(mean=mean, error=None, low=None, high=None, n=n)
+    error = float(np.std(values, ddof=1) / np.sqrt(n))
+    half = float(t.ppf((1 + LEVEL) / 2, n - 1)) * error
+    return Interval(mean=mean, error=error, low=mean - half, high=mean + half, n=n)
 
 
 def curve(points: Sequence[Point], axis: Axis) -> Curve:
