@@ -26,18 +26,20 @@ NOW = datetime(2026, 1, 1, tzinfo=UTC)
 TINY = TrainingParams(epochs=2, image_size=64, batch=4, base="scratch")
 
 
-def tiny_manifest(store: ObjectStore, splits: tuple[Split, ...] = SPLITS) -> DatasetManifest:
+def tiny_manifest(
+    store: ObjectStore, splits: tuple[Split, ...] = SPLITS, width: int = 64
+) -> DatasetManifest:
     """Put one image per entry of `splits` into the store, and return them as a dataset version."""
     return DatasetManifest(
         project="tiny",
         classes=CLASSES,
-        items=tuple(_item(store, index, split) for index, split in enumerate(splits)),
+        items=tuple(_item(store, index, split, width) for index, split in enumerate(splits)),
     )
 
 
-def _item(store: ObjectStore, index: int, split: Split) -> ManifestItem:
+def _item(store: ObjectStore, index: int, split: Split, width: int) -> ManifestItem:
     rng = np.random.default_rng(index)
-    image = rng.integers(90, 140, (64, 64, 3)).astype(np.uint8)
+    image = rng.integers(90, 140, (64, width, 3)).astype(np.uint8)
     image[8:24, 16:32] = 255
     cv2.circle(image, (48, 48), 10, (0, 0, 0), -1)
     data = cv2.imencode(".png", image)[1].tobytes()
@@ -45,14 +47,14 @@ def _item(store: ObjectStore, index: int, split: Split) -> ManifestItem:
     key = f"projects/tiny/images/{image_id[:2]}/{image_id}.png"
     store.put(key, data)
     annotations = (
-        Annotation(class_id=0, xyxy=(0.25, 0.125, 0.5, 0.375)),
-        Annotation(class_id=1, xyxy=(0.59375, 0.59375, 0.90625, 0.90625)),
+        Annotation(class_id=0, xyxy=(16 / width, 0.125, 32 / width, 0.375)),
+        Annotation(class_id=1, xyxy=(38 / width, 0.59375, 58 / width, 0.90625)),
     )
     return ManifestItem(
         image_id=image_id,
         name=f"{index}.png",
         key=key,
-        width=64,
+        width=width,
         height=64,
         split=split,
         annotations=annotations,

@@ -1,5 +1,7 @@
 """What Ultralytics is told of a training, and the learning rate where iterations are counted."""
 
+import math
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -8,6 +10,8 @@ from training_service.app.services.specs import TrainSpec
 
 WARM_UP_ITERATIONS = 30
 FINAL_SHARE = 0.01
+# Of the coarsest of the network's maps.
+STRIDE = 32
 
 
 def overrides(spec: TrainSpec) -> dict[str, Any]:
@@ -55,6 +59,18 @@ def learning_rate_share(iteration: int, n_iterations: int) -> float:
     n_rising = max(1, min(WARM_UP_ITERATIONS, n_iterations // 4))
     rising = min(1.0, (iteration + 1) / n_rising)
     return rising * (1 - (1 - FINAL_SHARE) * iteration / n_iterations)
+
+
+def batch_shape(shapes: Iterable[tuple[int, int]], image_size: int) -> tuple[int, int]:
+    """Return the smallest height and width that hold every image, in whole strides.
+
+    Args:
+        shapes: height and width of each image, pixels, before it is resized.
+        image_size: its longer side once it is resized.
+    """
+    heights, widths = zip(*((h / max(h, w), w / max(h, w)) for h, w in shapes), strict=True)
+    height, width = (math.ceil(max(s) * image_size / STRIDE) * STRIDE for s in (heights, widths))
+    return height, width
 
 
 def _warm_up_epochs(spec: TrainSpec) -> float:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from shared.detector.dropout import add_head_dropout
@@ -18,7 +19,11 @@ from shared.detector.ultralytics_env import (
     provide_fonts,
     torch_utils,
 )
-from training_service.app.services.hyperparameters import learning_rate_share, overrides
+from training_service.app.services.hyperparameters import (
+    batch_shape,
+    learning_rate_share,
+    overrides,
+)
 from training_service.app.services.sampling import FullBatchSampler, repeat_factors
 from training_service.app.services.specs import Progress, TrainSpec
 
@@ -109,6 +114,17 @@ class DetectorTraining(DetectionTrainer):  # type: ignore[misc]
             factors=factors,
         )
         return loader
+
+    def build_dataset(self, img_path: str, mode: str = "train", batch: int | None = None) -> Any:
+        """Return Ultralytics' data set; where no image needs a square, batches are no squares."""
+        dataset = super().build_dataset(img_path, mode, batch)
+        if mode == "train":
+            shapes = [image["shape"] for image in dataset.labels]
+            # Ultralytics' own `rect` makes a shape of each batch, and then cannot shuffle.
+            dataset.rect = True
+            dataset.batch = np.zeros(len(shapes), dtype=int)
+            dataset.batch_shapes = np.array([batch_shape(shapes, dataset.imgsz)])
+        return dataset
 
     def resume_training(self, ckpt: None) -> None:
         """Go on from our own checkpoint, if there is one."""

@@ -1,5 +1,6 @@
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -67,6 +68,31 @@ def test_a_training_that_was_interrupted_ends_as_one_that_was_not(
     weights = whole.ema.ema.state_dict()
     for name, value in resumed.ema.ema.state_dict().items():
         torch.testing.assert_close(value, weights[name], rtol=1e-2, atol=1e-3)
+
+
+def test_batches_of_wide_images_are_wide(
+    spec: TrainSpec, store: DirectoryStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wide = tiny_manifest(store, width=128)
+    params = TINY.model_copy(update={"epochs": 1, "image_size": 128})
+    yaml = materialise(wide, store, tmp_path / "wide")
+    spec = spec.model_copy(update={"data_yaml": yaml, "params": params})
+    spec.work.mkdir()
+    training = DetectorTraining(spec, lambda progress: None)
+    shapes, boxes = set(), []
+    preprocess = training.preprocess_batch
+
+    def note(batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        shapes.add(tuple(batch["img"].shape[1:]))
+        boxes.extend(batch["bboxes"].tolist())
+        found: dict[str, torch.Tensor] = preprocess(batch)
+        return found
+
+    monkeypatch.setattr(training, "preprocess_batch", note)
+    training.run()
+    assert shapes == {(3, 64, 128)}
+    # As wide as high in pixels, so half as wide as high in shares, unless the edge cut them.
+    assert np.median([width / height for _, _, width, height in boxes]) == pytest.approx(0.5, 0.1)
 
 
 def test_a_training_whose_last_epoch_was_done_only_loads_it(spec: TrainSpec) -> None:
