@@ -12,7 +12,9 @@ from shared.errors import BadRequest
 from shared.models.rounds import TrainingParams
 from shared.models.simulations import SimulationResults
 
-QUICK = {"seeds": 3, "start": 10, "rounds": 2, "budget": 10, "iterations": 120, "image_size": 256}
+STRATEGIES = "random,entropy,class_weighted_entropy"
+QUICK_STRATEGIES = "random,class_weighted_entropy"
+QUICK = {"seeds": 3, "start": 10, "rounds": 2, "budget": 10, "iterations": 120, "image_size": 192}
 
 
 def register(app: typer.Typer) -> None:
@@ -23,8 +25,12 @@ def register(app: typer.Typer) -> None:
 def simulate(
     data: Annotated[Path, typer.Option(help="Labelled folder or zip: YOLO, COCO or VOC.")],
     strategies: Annotated[
-        str, typer.Option(help="Comma-separated; random is always there.")
-    ] = "random,entropy,class_weighted_entropy",
+        str | None,
+        typer.Option(
+            help=f"Comma-separated; random is always there [{STRATEGIES}; "
+            f"--quick: {QUICK_STRATEGIES}]"
+        ),
+    ] = None,
     seeds: Annotated[int | None, typer.Option(help="Paired repetitions [5].")] = None,
     rounds: Annotated[int | None, typer.Option(help="After the common start [3].")] = None,
     baseline_rounds: Annotated[
@@ -65,6 +71,7 @@ def simulate(
     }
     usual = QUICK if quick else {"iterations": 300}
     chosen = usual | {name: value for name, value in given.items() if value is not None}
+    names = strategies or (QUICK_STRATEGIES if quick else STRATEGIES)
     with told_errors():
         training = TrainingParams.model_validate(
             {name: chosen.pop(name) for name in ("iterations", "image_size") if name in chosen}
@@ -75,7 +82,7 @@ def simulate(
             {
                 **chosen,
                 "data": data,
-                "strategies": [name.strip() for name in strategies.split(",")],
+                "strategies": [name.strip() for name in names.split(",")],
                 "baseline_rounds": baseline_rounds,
                 "budget_unit": budget_unit,
                 "noise": noise,

@@ -10,6 +10,7 @@ from typing import Literal
 
 import cv2
 import numpy as np
+import typer
 import yaml
 from numpy.typing import NDArray
 
@@ -160,3 +161,12 @@ def _write_yaml(folder: Path, names: list[str], splits: list[str]) -> Path:
     path = folder / "data.yaml"
     path.write_text(yaml.safe_dump(content, sort_keys=False))
     return path
+
+
+def main(folder: Path, seed: int = 0) -> None:
+    """Write the demo's data set into FOLDER, for simulations."""
+    typer.echo(make_demo_dataset(folder, seed))
+
+
+if __name__ == "__main__":
+    typer.run(main)
