@@ -138,13 +138,14 @@ def build_worker(settings: Settings, given: Neighbours | None = None) -> WorkerP
 
 
 def _load(settings: Settings, folder: Path) -> DetectorRuntime:
-    from inference_service.app.core.torch_runtime import TorchOptions, load_runtime
+    from inference_service.app.core.engines import load_fastest
+    from inference_service.app.core.loading import RuntimeOptions
 
-    return load_runtime(folder, TorchOptions(threads=settings.threads))
+    return load_fastest(folder, RuntimeOptions(threads=settings.threads))
 
 
 def _load_base(settings: Settings) -> DetectorRuntime:
-    from inference_service.app.core.torch_runtime import TorchOptions, load_base_runtime
+    from inference_service.app.core.loading import RuntimeOptions, load_base_runtime
 
-    options = TorchOptions(threads=settings.threads)
+    options = RuntimeOptions(threads=settings.threads)
     return load_base_runtime(settings.base_model, settings.base_models_dir, options)

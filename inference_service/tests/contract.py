@@ -29,11 +29,11 @@ class DetectorRuntimeContract:
     @pytest.fixture
     def reference(self) -> list[RuntimeOutput]:
         """Return what PyTorch sees in `INPUTS` with the default options."""
-        from inference_service.app.core.torch_runtime import TorchOptions, TorchRuntime
+        from inference_service.app.core.loading import RuntimeOptions, torch_runtime
         from inference_service.tests.tiny import IMAGE_SIZE, tiny_model
 
-        torch_runtime = TorchRuntime(tiny_model(), CLASSES, IMAGE_SIZE, TorchOptions(threads=1))
-        return torch_runtime.detect(INPUTS, DetectionOptions())
+        pytorch = torch_runtime(tiny_model(), CLASSES, IMAGE_SIZE, RuntimeOptions(threads=1))
+        return pytorch.detect(INPUTS, DetectionOptions())
 
     def test_no_image_gives_no_output(self, runtime: DetectorRuntime) -> None:
         assert runtime.detect([], DetectionOptions()) == []

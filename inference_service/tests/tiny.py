@@ -54,7 +54,7 @@ def _settle_batch_norm(model: DetectionModel) -> None:
 
 def tiny_package(folder: Path, seed: int = 0) -> PackageInfo:
     """Write the package of a tiny network."""
-    return save_package(tiny_model(seed), folder, PackageOptions(IMAGE_SIZE, "scratch"))
+    return save_package(tiny_model(seed), folder, PackageOptions(IMAGE_SIZE, "scratch", graph=True))
 
 
 def picture(seed: int, width: int = 80, height: int = 60) -> NDArray[np.uint8]:

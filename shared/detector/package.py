@@ -1,5 +1,6 @@
-"""Model packages: a folder with `weights.safetensors` and `model.json`; nothing is unpickled."""
+"""Model packages: `weights.safetensors`, `model.onnx` and `model.json`; nothing is unpickled."""
 
+import copy
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,12 +12,14 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from shared.detector.dropout import add_head_dropout, head_dropout
+from shared.detector.tapped import export_onnx
 from shared.detector.ultralytics_env import YOLO, DetectionModel, yaml_model_load
 from shared.errors import NotFound, ValidationFailed
 from shared.models.geometry import Frozen
 
 WEIGHTS_FILE = "weights.safetensors"
 INFO_FILE = "model.json"
+GRAPH_FILE = "model.onnx"
 BASES = Path(__file__).parent / "base"
 SCRATCH = "scratch"
 
@@ -54,15 +57,28 @@ class PackageInfo(Frozen):
     base: str = Field(description="What the training started from.")
     dropout: float = Field(ge=0, lt=1, description="Of the head, for Bayesian passes.")
     weights_sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+    graph_sha256: str | None = Field(
+        default=None,
+        pattern=r"^[0-9a-f]{64}$",
+        description="Of the graph for ONNX Runtime and OpenVINO; unset: the package has none.",
+    )
 
 
 @dataclass(frozen=True)
 class PackageOptions:
-    """What a model does not know about itself; `half` stores the weights as 16-bit floats."""
+    """What a model does not know about itself.
+
+    Attributes:
+        image_size: the longer side it was trained at, pixels.
+        base: what the training started from.
+        half: store the weights as 16-bit floats.
+        graph: also write the graph for engines other than PyTorch.
+    """
 
     image_size: int
     base: str
     half: bool = False
+    graph: bool = False
 
 
 def build_model(
@@ -132,6 +148,8 @@ def save_package(model: DetectionModel, folder: Path, options: PackageOptions) -
     }
     save_file(tensors, path)
     path.chmod(0o644)  # safetensors makes files that only their owner reads
+    if options.graph:
+        export_onnx(copy.deepcopy(model), folder / GRAPH_FILE)
     depth, width, channels = model.yaml["scales"][model.yaml["scale"]]
     info = PackageInfo(
         architecture=Architecture(
@@ -142,6 +160,7 @@ def save_package(model: DetectionModel, folder: Path, options: PackageOptions) -
         base=options.base,
         dropout=head_dropout(model),
         weights_sha256=file_sha256(path),
+        graph_sha256=file_sha256(folder / GRAPH_FILE) if options.graph else None,
     )
     (folder / INFO_FILE).write_text(info.model_dump_json(indent=2) + "\n")
     return info
@@ -189,15 +208,30 @@ def file_sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _checked_weights(folder: Path, info: PackageInfo) -> dict[str, torch.Tensor]:
-    path = folder / WEIGHTS_FILE
-    if not path.is_file():
+def checked_graph(folder: Path, info: PackageInfo) -> Path:
+    """Return where the graph of a package lies.
+
+    Raises:
+        CorruptPackage: it is missing, or has another SHA-256 than `model.json` says.
+    """
+    path = folder / GRAPH_FILE
+    _check(path, info.graph_sha256)
+    return path
+
+
+def _check(path: Path, sha256: str | None) -> None:
+    if sha256 is None or not path.is_file():
         msg = f"missing file of a model package: {path}"
         raise CorruptPackage(msg)
     found = file_sha256(path)
-    if found != info.weights_sha256:
+    if found != sha256:
         msg = f"corrupt file of a model package: {path}: SHA-256 is {found}"
         raise CorruptPackage(msg)
+
+
+def _checked_weights(folder: Path, info: PackageInfo) -> dict[str, torch.Tensor]:
+    path = folder / WEIGHTS_FILE
+    _check(path, info.weights_sha256)
     try:
         weights: dict[str, torch.Tensor] = load_file(path)
     except SafetensorError as exc:

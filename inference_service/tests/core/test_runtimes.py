@@ -6,41 +6,52 @@ import pytest
 import torch
 
 from inference_service.app.core.letterbox import Letterbox
+from inference_service.app.core.loading import (
+    ENGINES,
+    Engine,
+    RuntimeOptions,
+    load_base_runtime,
+    load_runtime,
+    torch_runtime,
+)
 from inference_service.app.core.runtime import (
     DetectionOptions,
     DetectorRuntime,
     FloatArray,
     RuntimeInput,
 )
-from inference_service.app.core.torch_runtime import (
-    TorchOptions,
-    TorchRuntime,
-    load_base_runtime,
-    load_runtime,
-)
+from inference_service.app.core.tapped_runtime import TappedRuntime
 from inference_service.tests.contract import INPUTS, DetectorRuntimeContract, assert_same
 from inference_service.tests.tiny import CLASSES, IMAGE_SIZE, picture, tiny_model, tiny_package
 from shared.detector.package import UnknownBase
 from shared.detector.ultralytics_env import LetterBox, nms, ops
 from shared.served import with_background
 
-OPTIONS = TorchOptions(threads=1)
+OPTIONS = RuntimeOptions(threads=1)
 
 
 @pytest.fixture(scope="module")
-def tiny_runtime() -> TorchRuntime:
-    return TorchRuntime(tiny_model(), CLASSES, IMAGE_SIZE, OPTIONS)
+def tiny_runtime() -> TappedRuntime:
+    return torch_runtime(tiny_model(), CLASSES, IMAGE_SIZE, OPTIONS)
 
 
-class TestTorchRuntime(DetectorRuntimeContract):
-    @pytest.fixture
-    def runtime(self, tiny_runtime: TorchRuntime) -> DetectorRuntime:
-        return tiny_runtime
+@pytest.fixture(scope="module")
+def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("package")
+    tiny_package(folder)
+    return folder
+
+
+class TestEveryEngine(DetectorRuntimeContract):
+    @pytest.fixture(params=ENGINES)
+    def runtime(self, package: Path, request: pytest.FixtureRequest) -> DetectorRuntime:
+        engine: Engine = request.param
+        return load_runtime(package, OPTIONS, engine)
 
 
 @pytest.mark.parametrize("width_height", [(96, 96), (80, 60), (31, 200)])
 def test_ten_kept_anchor_passes_equal_ten_full_passes_of_baal(
-    tiny_runtime: TorchRuntime, width_height: tuple[int, int]
+    tiny_runtime: TappedRuntime, width_height: tuple[int, int]
 ) -> None:
     from baal.bayesian.dropout import MCDropoutModule
 
@@ -78,7 +89,7 @@ def _rows_of(
 
 @pytest.mark.parametrize("width_height", [(96, 96), (80, 60), (61, 93), (400, 300), (31, 200)])
 def test_boxes_equal_those_of_ultralytics(
-    tiny_runtime: TorchRuntime, width_height: tuple[int, int]
+    tiny_runtime: TappedRuntime, width_height: tuple[int, int]
 ) -> None:
     width, height = width_height
     pixels = picture(3, width, height)
@@ -101,7 +112,7 @@ def test_boxes_equal_those_of_ultralytics(
 
 
 def test_without_dropout_all_passes_are_the_plain_scores() -> None:
-    runtime = TorchRuntime(tiny_model(dropout=0), CLASSES, IMAGE_SIZE, OPTIONS)
+    runtime = torch_runtime(tiny_model(dropout=0), CLASSES, IMAGE_SIZE, OPTIONS)
     output = runtime.detect(INPUTS[:1], DetectionOptions(n_passes=3))[0]
     plain = with_background(output.class_scores)
     for i in range(3):
@@ -110,7 +121,7 @@ def test_without_dropout_all_passes_are_the_plain_scores() -> None:
 
 
 def test_model_package_loads_as_the_same_detector(
-    tiny_runtime: TorchRuntime, tmp_path: Path
+    tiny_runtime: TappedRuntime, tmp_path: Path
 ) -> None:
     tiny_package(tmp_path / "model")
     loaded = load_runtime(tmp_path / "model", OPTIONS)
@@ -131,8 +142,8 @@ def test_unknown_base_is_named(tmp_path: Path) -> None:
         load_base_runtime("nothing", tmp_path, OPTIONS)
 
 
-def test_bfloat16_stays_near_full_precision(tiny_runtime: TorchRuntime) -> None:
-    half = TorchRuntime(tiny_model(), CLASSES, IMAGE_SIZE, TorchOptions(threads=1, bf16=True))
+def test_bfloat16_stays_near_full_precision(tiny_runtime: TappedRuntime) -> None:
+    half = torch_runtime(tiny_model(), CLASSES, IMAGE_SIZE, RuntimeOptions(threads=1, bf16=True))
     options = DetectionOptions(max_boxes=5)
     for a, b in zip(
         half.detect(INPUTS, options), tiny_runtime.detect(INPUTS, options), strict=True

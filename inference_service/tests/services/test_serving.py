@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from inference_service.app.core.loading import RuntimeOptions, load_runtime
 from inference_service.app.core.runtime import DetectorRuntime
-from inference_service.app.core.torch_runtime import TorchOptions, load_runtime
 from inference_service.app.services.local_models import LocalModels
 from inference_service.app.services.serving import RefusedModel, Serving
 from inference_service.tests.neighbours import PROJECT, LocalGateway, LocalRegistry, calibration
@@ -27,7 +27,7 @@ class Workshop:
     def load(self, folder: Path) -> DetectorRuntime:
         if folder.name == "v2" and self.broken:
             raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
-        return load_runtime(folder, TorchOptions(threads=1))
+        return load_runtime(folder, RuntimeOptions(threads=1))
 
 
 @pytest.fixture

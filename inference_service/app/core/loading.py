@@ -1,0 +1,89 @@
+"""From a model package to a detector in one of the engines."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, get_args
+
+import torch
+
+from inference_service.app.core.tapped_runtime import TappedRuntime
+from inference_service.app.core.torch_trunk import TorchTrunk
+from inference_service.app.core.trunk import Head, Trunk
+from shared.detector.package import BASES, checked_graph, load_package, new_model
+from shared.detector.ultralytics_env import DetectionModel
+
+BASE_IMAGE_SIZE = 320
+Engine = Literal["pytorch", "onnxruntime", "openvino"]
+ENGINES: tuple[Engine, ...] = get_args(Engine)
+
+
+@dataclass(frozen=True)
+class RuntimeOptions:
+    """How an engine computes.
+
+    Attributes:
+        threads: 0 means all cores.
+        bf16: run PyTorch's convolutions in bfloat16.
+    """
+
+    threads: int = 0
+    bf16: bool = False
+
+
+def torch_runtime(
+    model: DetectionModel, classes: tuple[str, ...], image_size: int, options: RuntimeOptions
+) -> TappedRuntime:
+    """Return a detector in PyTorch; `model` is taken over."""
+    head = Head.of(model)
+    trunk = TorchTrunk(model, options.threads, bf16=options.bf16)
+    return TappedRuntime(trunk, head, classes, image_size)
+
+
+def load_runtime(
+    folder: Path, options: RuntimeOptions | None = None, engine: Engine = "pytorch"
+) -> TappedRuntime:
+    """Return the detector of a model package.
+
+    Raises:
+        CorruptPackage: the package is damaged, or has no graph for this engine.
+    """
+    how = options or RuntimeOptions()
+    model, info = load_package(folder)
+    if engine == "pytorch":
+        return torch_runtime(model, info.classes, info.image_size, how)
+    trunk = _trunk(engine, checked_graph(folder, info), how.threads)
+    return TappedRuntime(trunk, Head.of(model), info.classes, info.image_size)
+
+
+def load_base_runtime(
+    base: str, downloads: Path, options: RuntimeOptions | None = None
+) -> TappedRuntime:
+    """Return a detector for embeddings, before any training.
+
+    Args:
+        base: as `shared.detector.package.new_model` takes it; the weights of `scratch` are random,
+            but the same each time.
+        downloads: as there.
+        options: how PyTorch computes.
+
+    Raises:
+        UnknownBase: no base model has this name.
+    """
+    for folder in (BASES / base, Path(base)):
+        if folder.is_dir():
+            return load_runtime(folder, options)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = new_model(("object",), base, downloads)
+    return torch_runtime(model, ("object",), BASE_IMAGE_SIZE, options or RuntimeOptions())
+
+
+def _trunk(engine: Engine, graph: Path, threads: int) -> Trunk:
+    # Imported where it is used: a machine needs the library of one engine, not of all.
+    if engine == "openvino":
+        from inference_service.app.core.openvino_trunk import OpenVinoTrunk
+
+        return OpenVinoTrunk(graph, threads)
+    from inference_service.app.core.onnx_trunk import OnnxTrunk
+
+    return OnnxTrunk(graph, threads)

@@ -1,0 +1,33 @@
+"""Engine of the detector: PyTorch, on a GPU if there is one."""
+
+import os
+
+import torch
+
+from inference_service.app.core.trunk import Batch, Tapped
+from shared.detector.tapped import TappedNetwork
+from shared.detector.ultralytics_env import DetectionModel
+
+
+class TorchTrunk:
+    """A network in PyTorch: what the other engines are measured by."""
+
+    def __init__(self, model: DetectionModel, threads: int = 0, *, bf16: bool = False) -> None:
+        """Take over `model`.
+
+        Args:
+            model: the network.
+            threads: 0 means all cores.
+            bf16: run the convolutions in bfloat16; faster where the CPU has AMX, less exact.
+        """
+        torch.set_num_threads(threads or os.cpu_count() or 1)
+        self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self._bf16 = bf16
+        network = TappedNetwork(model)
+        self._network = network.to(self._device).to(memory_format=torch.channels_last)
+
+    def forward(self, pixels: Batch) -> Tapped:
+        """Return what it sees in pixels (B, H, W, 3), RGB, sides multiples of 32."""
+        batch = torch.from_numpy(pixels).to(self._device)
+        with torch.autocast(self._device.type, torch.bfloat16, enabled=self._bf16):
+            return Tapped.of(self._network(batch))
