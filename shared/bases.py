@@ -1,10 +1,13 @@
 """The models that a training may start from, by name; known without loading any."""
 
+import re
 from importlib.resources import files
 from pathlib import Path
 
 from shared.errors import BadRequest
 
+# A version of the project that is trained for: `model:3`.
+OWN_MODEL = "model:"
 # Besides the shipped ones: random weights, and the file that Ultralytics downloads.
 _OTHERS = ("scratch", "yolov8n.pt")
 
@@ -22,9 +25,17 @@ def check_base(base: str | None) -> None:
         UnknownBaseModel: it is none of those known; they are named.
     """
     known = sorted({*_shipped(), *_OTHERS})
-    if base is not None and base not in known:
-        msg = f"unknown base model: {base!r}; known are {', '.join(known)}"
+    if base is not None and base not in known and own_version(base) is None:
+        msg = f"unknown base model: {base!r}; known are {', '.join(known)} and {OWN_MODEL}N"
         raise UnknownBaseModel(msg)
+
+
+def own_version(base: str) -> int | None:
+    """Return N of `model:N`, the project's own version N; None where the base is no such one."""
+    number = base.removeprefix(OWN_MODEL)
+    if number == base or not re.fullmatch(r"[1-9][0-9]{0,8}", number):
+        return None
+    return int(number)
 
 
 def _shipped() -> list[str]:

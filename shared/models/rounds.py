@@ -50,7 +50,9 @@ class TrainingParams(Frozen):
         "afterwards, and 0.1 where this is 0.",
     )
     base: str | None = Field(
-        default=None, description="`fovea-digits`, `scratch` or `yolov8n.pt`; unset: the setting."
+        default=None,
+        description="`fovea-digits`, `scratch` or `yolov8n.pt`; `model:3` goes on from the "
+        "project's version 3; unset: the setting.",
     )
 
 

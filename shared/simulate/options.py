@@ -42,6 +42,13 @@ class SimulationOptions(Frozen):
     balanced: bool = Field(default=False, description="Random with class-balanced batches beside.")
     full_pool: bool = Field(default=False, description="A model of the whole pool as reference.")
     training: TrainingParams = TrainingParams()
+    warm_iterations: int | None = Field(
+        default=None,
+        ge=1,
+        le=100_000,
+        description="Of every training after the start, which then goes on from the model that "
+        "scored its round; unset: each begins at the base and is as long as the first.",
+    )
     output: Path = Path("artifacts/simulate")
 
     def settings(self) -> dict[str, JsonValue]:
@@ -51,6 +58,7 @@ class SimulationOptions(Frozen):
             "budget": self.budget,
             "budget_unit": self.budget_unit,
             "noise": self.noise,
+            "warm_iterations": self.warm_iterations,
             "training": self.training.model_dump(mode="json", exclude={"seed"}),
         }
 

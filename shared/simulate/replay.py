@@ -7,6 +7,7 @@ import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from shared.bases import OWN_MODEL
 from shared.cli.data import ingest_path
 from shared.cli.oracle import answer_tasks
 from shared.client import GatewayClient
@@ -110,7 +111,9 @@ class Replay:
 
     def _request(self, cell: Cell, index: int, model: int) -> RoundCreate:
         options = self._options
-        training = {"seed": cell.training_seed, "balance": cell.balanced}
+        training: dict[str, int | str] = {"seed": cell.training_seed, "balance": cell.balanced}
+        if options.warm_iterations is not None and not cell.full_pool:
+            training |= {"iterations": options.warm_iterations, "base": f"{OWN_MODEL}{model}"}
         budget = 100_000 if cell.full_pool else options.budget
         return RoundCreate(
             strategy=strategy_of(cell),

@@ -45,8 +45,25 @@ def test_a_cell_run_again_gives_the_same_numbers(records: list[CellRecord]) -> N
     assert again.selected == random.selected
 
 
+def test_a_warm_cell_goes_on_from_the_model_before(
+    client: GatewayClient, digits: Path, records: list[CellRecord]
+) -> None:
+    options = SimulationOptions(
+        data=digits, start=6, budget=5, training=TRAINING, warm_iterations=3
+    )
+    known = {project.name for project in client.projects()}
+    cell = Cell(strategy="random", seed=0, n_rounds=2)
+    warm = Replay(client, options, lambda _: None).run(cell)
+    assert warm.points[0] == records[0].points[0]
+    assert warm.selected[0] == records[0].selected[0]
+    (name,) = {project.name for project in client.projects()} - known
+    trainings = [found.request.training for found in client.rounds(name)]
+    assert [t.base for t in trainings] == ["model:1", "model:2"]
+    assert [t.iterations for t in trainings] == [3, 3]
+
+
 def test_nothing_is_promoted_in_a_replay(client: GatewayClient, records: list[CellRecord]) -> None:
     assert records
     replayed = [p.name for p in client.projects() if p.name.startswith(("random-", "start-s"))]
-    assert len(replayed) == 3
+    assert len(replayed) == 4
     assert {client.aliases(name).production for name in replayed} == {None}

@@ -26,6 +26,9 @@ class TrainSpec(Frozen):
     classes: tuple[str, ...]
     params: TrainingParams
     base: str
+    base_package: Path | None = Field(
+        default=None, description="Where the base lies, if it is one of the project's own models."
+    )
     downloads: Path = Field(description="Where a downloaded base is kept.")
     evaluate: tuple[Split, ...] = ()
     dropout: float = Field(default=HEAD_DROPOUT, ge=0, lt=1, description="Of Bayesian passes.")

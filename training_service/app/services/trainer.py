@@ -83,7 +83,8 @@ class DetectorTraining(DetectionTrainer):  # type: ignore[misc]
         """Build the network from its base."""
         kind = MixedPrecisionModel if self.bfloat16 else DetectionModel
         torch.manual_seed(self.spec.params.seed)
-        self.model = new_model(self.spec.classes, self.spec.base, self.spec.downloads, kind=kind)
+        base = str(self.spec.base_package or self.spec.base)
+        self.model = new_model(self.spec.classes, base, self.spec.downloads, kind=kind)
         add_head_dropout(self.model, self.spec.training_dropout)
         if self.bfloat16:
             self.model = self.model.to(memory_format=torch.channels_last)

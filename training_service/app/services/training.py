@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from shared.bases import own_version
 from shared.models.data import DatasetManifest
 from shared.models.jobs import JobView
 from shared.models.registry import (
@@ -111,6 +112,7 @@ class Training:
             classes=manifest.classes,
             params=request.params,
             base=request.params.base or self.settings.base_model,
+            base_package=self._own_base(job.project, request.params.base, work),
             downloads=self.settings.base_models_dir,
             # The passes drop as many channels as the training did, and some where it did none.
             dropout=request.params.dropout or HEAD_DROPOUT,
@@ -121,6 +123,19 @@ class Training:
         outcome = TrainOutcome.model_validate_json(self._run(spec, on_progress))
         on_progress(CHILD_SHARE, "registering the model")
         return self.registry.register(_registration(job, request, manifest, spec, outcome))
+
+    def _own_base(self, project: str, base: str | None, work: Path) -> Path | None:
+        """Return the package of `model:N`, downloaded; None where the base is no own model.
+
+        Raises:
+            UnknownModel: the project has no such version.
+        """
+        version = own_version(base or "")
+        if version is None:
+            return None
+        folder = work / "base"
+        folder.mkdir(parents=True, exist_ok=True)
+        return self.registry.download(project, version, folder)
 
     def _run(self, spec: TrainSpec | EvaluateSpec, on_progress: OnProgress) -> bytes:
         def scaled(fraction: float, message: str) -> None:

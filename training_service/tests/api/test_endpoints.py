@@ -75,7 +75,7 @@ def test_an_unknown_base_model_is_400_and_the_known_ones_are_named(
     body = {"dataset_version": 1, "params": {"base": base}}
     answer = client.post("/v1/projects/tiny/trainings", json=body)
     assert (answer.status_code, answer.json()["error"]) == (400, "UnknownBaseModel")
-    known = "known are fovea-digits, scratch, yolov8n.pt"
+    known = "known are fovea-digits, scratch, yolov8n.pt and model:N"
     assert answer.json()["detail"] == f"unknown base model: {base!r}; {known}"
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from shared.database import utcnow
 from shared.detector.package import load_package
@@ -98,6 +99,31 @@ def evaluate_again(training: Training, project: str, map50: float) -> None:
     assert result.dataset_version == 1
     assert result.split == "test"
     assert result.metrics.map50 == pytest.approx(map50, abs=1e-4)
+
+
+def test_a_training_goes_on_from_a_model_of_the_project(
+    training: Training, project: str, tmp_path: Path
+) -> None:
+    first = TrainingCreate(dataset_version=1, params=TINY)
+    training.train(job(project, first, "train"), nothing)
+    still = {"base": "model:1", "iterations": 1, "learning_rate": 1e-9}
+    again = TrainingCreate(dataset_version=1, params=TINY.model_copy(update=still))
+    assert training.train(job(project, again, "train"), nothing).model_version == 2
+    one, other = (
+        load_package(training.registry.download(project, version, tmp_path / str(version)))
+        for version in (1, 2)
+    )
+    assert other[1].base == "model:1"
+    weights = dict(one[0].named_parameters())
+    for name, value in other[0].named_parameters():
+        torch.testing.assert_close(value, weights[name], rtol=0, atol=1e-4)
+
+
+def test_a_training_from_an_unknown_version_names_it(training: Training, project: str) -> None:
+    params = TINY.model_copy(update={"base": "model:7"})
+    this = job(project, TrainingCreate(dataset_version=1, params=params), "train")
+    with pytest.raises(UnknownModel, match="unknown model version: 7"):
+        training.train(this, nothing)
 
 
 def test_a_model_is_copied_once_into_a_project_with_the_same_classes(
