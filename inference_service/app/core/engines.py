@@ -61,7 +61,10 @@ def choose(folder: Path, options: RuntimeOptions) -> EngineChoice:
         engine=max(measured, key=lambda engine: measured[engine]),
         images_per_s={engine: round(speed, 2) for engine, speed in measured.items()},
     )
-    path.write_text(choice.model_dump_json(indent=2) + "\n")
+    # Half a file would have the model refused at every load.
+    beside = path.with_suffix(f".{os.getpid()}")
+    beside.write_text(choice.model_dump_json(indent=2) + "\n")
+    beside.replace(path)
     log.info("engine.chosen", **choice.model_dump())
     return choice
 

@@ -79,7 +79,7 @@ def load_base_runtime(
 
 
 def _trunk(engine: Engine, graph: Path, threads: int) -> Trunk:
-    # Imported where it is used: a machine needs the library of one engine, not of all.
+    # Imported where it is used: most processes load one engine alone.
     if engine == "openvino":
         from inference_service.app.core.openvino_trunk import OpenVinoTrunk
 
