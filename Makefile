@@ -11,7 +11,7 @@ PINS := -c constraints.txt --override overrides.txt
 UV := $(BIN)/uv pip install --compile-bytecode --python $(BIN)/python
 PYTHON_FOUND := $(shell command -v $(PYTHON) || command -v python3)
 
-.PHONY: help setup demo test test-kill check local up down train calibrate doctor bench-selection constraints clean
+.PHONY: help setup demo test test-kill check local up down train calibrate doctor bench-selection bench-inference constraints clean
 
 help: ## Show what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -65,6 +65,9 @@ calibrate: $(STAMP) ## Calibrate the newest model: PROJECT= MODEL=
 
 doctor: $(STAMP) ## Say what is wrong and how to mend it
 	@$(BIN)/fovea doctor
+
+bench-inference: $(STAMP) ## Time Bayesian scoring against Ultralytics' own prediction: ARGS=
+	@$(BIN)/python -m inference_service.scripts.bench_inference $(ARGS)
 
 bench-selection: $(STAMP) ## Time k-center on 1,000,000 embeddings against full sweeps: ARGS=
 	@$(BIN)/python -m labeling_service.scripts.bench_selection $(ARGS)

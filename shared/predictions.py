@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from shared.models.data import Split
-from shared.objects.port import ObjectStore
+from shared.objects.port import ObjectNotFound, ObjectStore
 
 FloatArray = NDArray[np.float32]
 
@@ -130,6 +130,20 @@ def read_shard(store: ObjectStore, key: str) -> Iterator[ScoredImage]:
         values = dict(zip(SCHEMA.names, row, strict=True))
         values["xyxy"] = values["xyxy"].reshape(-1, 4)
         yield ScoredImage(**values)
+
+
+def has_shard(store: ObjectStore, key: str, *, consistency: bool = False) -> bool:
+    """Tell whether there is this shard; one that another schema wrote does not count.
+
+    With `consistency`, one that was written without it does not count either.
+    """
+    try:
+        table = _read(store, key, ["image_id", "inconsistency"])
+    except ObjectNotFound:
+        return False
+    if table is None:
+        return False
+    return not (consistency and any(np.isnan(f).any() for f in _values(table["inconsistency"])))
 
 
 def scored_keys(

@@ -4,11 +4,12 @@ A registered model is named after its project. Serving state is kept in aliases 
 deprecated): `candidate`, `calibrated`, `production`, `previous`.
 """
 
+import hashlib
 import json
 import os
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
@@ -17,9 +18,10 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import httpx2
+from pydantic import ValidationError
 
 from shared.errors import AppError, BackendUnavailable, NotFound, UpstreamFailed
-from shared.models.registry import Alias, CalibrationManifest, ModelView
+from shared.models.registry import Alias, CalibrationManifest, EngineChoice, ModelView
 from shared.projects import check_project_name
 
 if TYPE_CHECKING:
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
 PACKAGE = "model"
 CALIBRATION = "calibration/manifest.json"
 TAG_JOB = "fovea.job_id"
+TAG_ENGINE = "fovea.engine."
 
 
 class UnknownModel(NotFound):
@@ -218,6 +221,18 @@ class ModelRegistry:
                 path = self._client.download_artifacts(found.run_id, CALIBRATION, folder)
                 return Path(path).read_text()
 
+    def log_engine(self, project: str, version: int, choice: EngineChoice) -> None:
+        """Keep which engine computes a version on one kind of machine.
+
+        Raises:
+            UnknownModel: the project has no such version.
+        """
+        machine = hashlib.sha256(choice.machine.encode()).hexdigest()[:12]
+        with self._named(unknown=f"unknown model version: {version} of project {project!r}"):
+            self._client.set_model_version_tag(
+                project, str(version), f"{TAG_ENGINE}{machine}", choice.model_dump_json()
+            )
+
     def log_metrics(self, project: str, version: int, metrics: Mapping[str, float]) -> None:
         """Add metrics to a model's run."""
         from mlflow.entities import Metric
@@ -310,6 +325,7 @@ class ModelRegistry:
             run_id=version.run_id,
             run_url=f"{self._public_url}/#/experiments/{run.info.experiment_id}/runs/{version.run_id}",
             created_at=datetime.fromtimestamp(version.creation_timestamp / 1000, tz=UTC),
+            engines=tuple(_engines(tags)),
         )
 
     @contextmanager
@@ -353,6 +369,14 @@ class ModelRegistry:
     def _failed(self, reason: str, status: int) -> AppError:
         passing = status >= 500 or status == httpx2.codes.TOO_MANY_REQUESTS
         return (BackendUnavailable if passing else UpstreamFailed)(f"MLflow ({self.url}): {reason}")
+
+
+def _engines(tags: Mapping[str, str]) -> Iterator[EngineChoice]:
+    for key, value in sorted(tags.items()):
+        if key.startswith(TAG_ENGINE):
+            # Written by another release, or by hand: people alone read it.
+            with suppress(ValidationError):
+                yield EngineChoice.model_validate_json(value)
 
 
 def _of(project: str) -> str:

@@ -6,8 +6,10 @@ from pathlib import Path
 from typing import Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import Field, SecretStr, model_validator
+from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from shared.models.registry import Engine
 
 PREFIX = "FOVEA_"
 INSECURE_DEFAULT = "insecure-default"
@@ -97,10 +99,23 @@ class Settings(BaseSettings):
     ingest_roots: str = Field(
         default="", description="Folders a server may read paths under, separated by `:`."
     )
+    ingest_s3: str = Field(
+        default="",
+        description="Prefixes (`s3://bucket/prefix`, separated by `,`) that may be ingested from.",
+    )
     max_upload_mb: int = Field(default=2048, gt=0, description="Largest upload, MiB.")
     max_image_megapixels: float = Field(default=100.0, gt=0, description="Largest image accepted.")
     request_rate_per_s: float = Field(
         default=200.0, gt=0, description="Requests a second that one key may send."
+    )
+
+    fetch_private_hosts: str = Field(
+        default="",
+        description="Hosts (`host` or `host:port`, separated by `,`) that URLs of images may name "
+        "though they lie in a private network.",
+    )
+    fetch_rate_per_s: float = Field(
+        default=20.0, gt=0, description="Requests a second to one host for images given by URL."
     )
 
     job_heartbeat_s: float = Field(default=2.0, gt=0, description="Between two signs of life.")
@@ -126,7 +141,17 @@ class Settings(BaseSettings):
     model_poll_s: float = Field(
         default=2.0, gt=0, description="Between two looks for a newly promoted model."
     )
+    engine: Engine | None = Field(
+        default=None,
+        description="Engine of every model: `pytorch`, `onnxruntime` or `openvino`; unset: the "
+        "fastest, measured at first load.",
+    )
     threads: int = Field(default=0, ge=0, description="Threads of one model; 0 means all cores.")
+
+    @field_validator("engine", mode="before")
+    @classmethod
+    def _empty_is_unset(cls, value: object) -> object:
+        return value or None
 
     @model_validator(mode="after")
     def _no_default_secret_off_loopback(self) -> Self:
@@ -152,6 +177,16 @@ class Settings(BaseSettings):
     def allowed_ingest_roots(self) -> tuple[Path, ...]:
         """Return the folders under which the server may read paths, resolved."""
         return tuple(Path(p).resolve() for p in self.ingest_roots.split(":") if p)
+
+    @property
+    def allowed_s3_prefixes(self) -> tuple[str, ...]:
+        """Return the S3 addresses under which the server may read objects."""
+        return tuple(part.strip() for part in self.ingest_s3.split(",") if part.strip())
+
+    @property
+    def private_hosts(self) -> tuple[str, ...]:
+        """Return the private hosts that URLs of images may name."""
+        return tuple(host.strip() for host in self.fetch_private_hosts.split(",") if host.strip())
 
     @property
     def cache_dir(self) -> Path:

@@ -262,7 +262,7 @@ def _add_actions(app: FastAPI, world: World) -> None:
         world.aliases = AliasView(project=NAME, production=world.aliases.previous, previous=None)
         return world.aliases
 
-    @app.post(base + "/predictions")
+    @app.post(base + "/predict")
     async def predict(request: Request) -> Prediction:
         await request.body()
         return Prediction(

@@ -22,6 +22,7 @@ from data_service.app.main import create_app as create_data
 from data_service.app.services.images import ImageQuery, list_images
 from data_service.app.services.ingestion import Ingestion, ingest
 from data_service.app.services.projects import create_project
+from data_service.app.wiring import build as build_data
 from gateway.app.main import create_app as create_gateway
 from gateway.app.models.schemas import KeyCreate
 from gateway.app.models.tables import AuditRow
@@ -35,7 +36,6 @@ from shared.client import GatewayClient
 from shared.database import Base, Database, utcnow
 from shared.models.data import IngestionCreate, ProjectCreate, SplitFractions
 from shared.models.rounds import RoundCreate, TaskView
-from shared.objects.wiring import object_store
 from shared.settings import Settings
 
 ROUND = "round-1"
@@ -115,7 +115,9 @@ def put_images(settings: Settings, database: Database, folder: Path) -> None:
     splits = SplitFractions(val=0, gate=0, test=0)
     create_project(database, ProjectCreate(name=NAME, classes=CLASSES, splits=splits))
     ingestion = Ingestion("job", NAME, IngestionCreate(path=str(folder)))
-    ingest(settings, database, object_store(settings), ingestion, lambda *_: None)
+    parts = build_data(settings)
+    ingest(parts.ingestion, ingestion, lambda *_: None)
+    parts.close()
 
 
 def open_round(database: Database) -> None:

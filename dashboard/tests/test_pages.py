@@ -203,7 +203,7 @@ def test_an_upload_is_predicted_once_however_often_the_slider_moves(open_page: O
     upload(at, picture("x"))
     assert [m.value for m in at.metric] == ["2", "v2", "43 ms"]
     at.slider[0].set_value(0.7).run()
-    assert world.calls.count(f"POST /v1/projects/{NAME}/predictions") == 1
+    assert world.calls.count(f"POST /v1/projects/{NAME}/predict") == 1
 
 
 def test_a_file_that_is_no_picture_is_refused_by_name(open_page: OpenPage) -> None:

@@ -6,9 +6,10 @@ from pydantic import BaseModel
 
 from data_service.app import wiring
 from data_service.app.services.ingestion import Ingestion, ingest_once
-from data_service.app.services.source import clear_work
+from data_service.app.services.source import clear_job, clear_work
+from shared.errors import BackendUnavailable, JobInterrupted
 from shared.jobs.store import UnknownJob
-from shared.jobs.worker import JobContext, TaskFunction, run_worker
+from shared.jobs.worker import JobContext, JobLost, JobReleased, TaskFunction, run_worker
 from shared.models.data import IngestionCreate
 from shared.models.jobs import FINAL_STATES
 from shared.settings import Settings, load_settings
@@ -28,7 +29,14 @@ def build(settings: Settings) -> Mapping[str, TaskFunction]:
         clear_work(deps.settings, has_ended)
         request = IngestionCreate.model_validate(context.job.payload)
         ingestion = Ingestion(context.job.id, context.job.project, request)
-        return ingest_once(deps.settings, deps.database, deps.store, ingestion, context.progress)
+        try:
+            return ingest_once(deps.ingestion, ingestion, context.progress)
+        except (BackendUnavailable, JobInterrupted, JobLost, JobReleased):
+            # Another attempt goes on with what is downloaded.
+            raise
+        except Exception:
+            clear_job(deps.settings, context.job.id)
+            raise
 
     return {"data.ingest": run_ingestion}
 

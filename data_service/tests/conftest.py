@@ -65,9 +65,7 @@ def ingest_path(deps: Dependencies) -> IngestFiles:
     def run(path: Path, project: str = "farm", job: str = "", **request: object) -> IngestionReport:
         create = IngestionCreate.model_validate({"path": str(path), **request})
         ingestion = Ingestion(job or uuid.uuid4().hex, project, create)
-        return ingest(
-            deps.settings, deps.database, deps.store, ingestion, lambda fraction, message: None
-        )
+        return ingest(deps.ingestion, ingestion, lambda fraction, message: None)
 
     return run
 

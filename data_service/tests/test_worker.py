@@ -1,11 +1,10 @@
-import threading
 from pathlib import Path
 
 from data_service.app.wiring import Dependencies
 from data_service.app.worker import build
 from data_service.tests.builders import png, write_files
 from shared.jobs.store import JobSubmit
-from shared.jobs.worker import JobContext
+from shared.jobs.worker import JobContext, JobRunner
 from shared.models.data import IngestionCreate
 
 
@@ -22,7 +21,7 @@ def test_an_ingestion_removes_what_killed_ones_left_behind(
         (work / job_id).mkdir(parents=True)
     claim = deps.jobs.claim(job.id, "here")
     assert claim is not None
-    context = JobContext(claim.job, deps.settings, deps.jobs, claim, threading.Event())
+    context = JobContext(claim, JobRunner("data", deps.jobs, deps.settings))
     report = build(deps.settings)["data.ingest"](context)
     assert report.model_dump()["n_added"] == 1
     assert [folder.name for folder in work.iterdir()] == [queued.id]

@@ -132,7 +132,7 @@ def test_a_body_of_json_has_a_limit_of_its_own(gateway: Gateway) -> None:
     ("path", "expected"),
     [
         ("/v1/projects/p/uploads", 64 * MIB),
-        ("/v1/projects/p/predictions", 64 * MIB),
+        ("/v1/projects/p/predict", 64 * MIB),
         ("/v1/projects/uploads/rounds", 32 * MIB),
         ("/v1/projects", 32 * MIB),
     ],

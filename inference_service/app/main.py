@@ -3,8 +3,10 @@
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 
+from anyio import to_thread
 from fastapi import FastAPI
 
+from inference_service.app.api.batches import router as batches
 from inference_service.app.api.endpoints import router
 from inference_service.app.wiring import Dependencies, build
 from shared.service import create_service
@@ -21,13 +23,15 @@ def create_app(
     async def lifespan(_app: FastAPI) -> AsyncIterator[Mapping[str, Dependencies]]:
         deps = build(chosen)
         deps.start()
+        # A thread for each request that may be inside, and some for those that look around.
+        to_thread.current_default_thread_limiter().total_tokens = deps.in_flight.limit + 16
         yield {"deps": deps}
         deps.close()
 
     return create_service(
         "inference_service",
         settings=chosen,
-        routers=[router],
+        routers=[router, batches],
         lifespan=lifespan,
         checks=lambda state: state["deps"].checks(),
     )

@@ -4,9 +4,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from inference_service.app.core.images import MAX_IMAGE_BYTES
+from inference_service.app.core.in_flight import InFlight
 from inference_service.app.core.pixel_budget import PixelBudget
 from inference_service.app.core.ports import Gateway, Registry
 from inference_service.app.core.runtime import DetectorRuntime
+from inference_service.app.services.batch_answers import BatchAnswerer
+from inference_service.app.services.batches import Batches
+from inference_service.app.services.loaded import LoadedModel
 from inference_service.app.services.local_models import LocalModels
 from inference_service.app.services.prediction import Predictor
 from inference_service.app.services.scoring import Scorer
@@ -15,6 +20,8 @@ from inference_service.app.services.serving import Serving
 from inference_service.app.services.stored import StoredPredictions
 from shared.client import GatewayClient
 from shared.database import Database
+from shared.detector.info import GraphInfo, read_any
+from shared.fetch import Fetcher
 from shared.jobs.bell import Bell, make_celery
 from shared.jobs.store import JobStore
 from shared.objects.port import ObjectStore
@@ -24,6 +31,9 @@ from shared.service import Check
 from shared.settings import Settings
 from shared.vectors.port import VectorStore
 from shared.vectors.wiring import vector_store
+
+# Requests; eight batches, about two seconds on a small machine.
+MAX_IN_FLIGHT = 64
 
 
 @dataclass(frozen=True)
@@ -48,7 +58,8 @@ class Dependencies:
     serving: Serving
     predictor: Predictor
     stored: StoredPredictions
-    pixels: PixelBudget
+    batches: Batches
+    in_flight: InFlight
 
     def checks(self) -> Mapping[str, Check]:
         """Return the back ends that must answer; the registry is not one, local copies serve."""
@@ -68,6 +79,7 @@ class Dependencies:
         """Answer what waits, write what is spooled, close every connection."""
         self.serving.close()
         self.predictor.served_log.close()
+        self.predictor.fetcher.close()
         self.bell.close()
         self.database.close()
 
@@ -77,7 +89,9 @@ class WorkerParts:
     """Everything that a task may need."""
 
     scorer: Scorer
+    answerer: BatchAnswerer
     stored: StoredPredictions
+    loaded: LoadedModel
 
 
 def neighbours(settings: Settings) -> Neighbours:
@@ -104,19 +118,22 @@ def build(settings: Settings, given: Neighbours | None = None) -> Dependencies:
 
     serving = Serving(around.registry, around.gateway, models, load)
     served_log = ServedLog(settings.state_dir / "served", store)
-    max_pixels = settings.max_image_megapixels * 1e6
+    fetcher = _fetcher(settings)
+    pixels = PixelBudget(settings.max_image_megapixels * 1e6)
+    jobs = JobStore(database, bell, settings)
     return Dependencies(
         settings=settings,
         database=database,
         bell=bell,
-        jobs=JobStore(database, bell, settings),
+        jobs=jobs,
         store=store,
         vectors=vectors,
         neighbours=around,
         serving=serving,
-        predictor=Predictor(serving, served_log, around.gateway, store, max_pixels),
+        predictor=Predictor(serving, served_log, around.gateway, store, fetcher, pixels),
         stored=StoredPredictions(store, vectors),
-        pixels=PixelBudget(max_pixels),
+        batches=Batches(store, jobs, around.registry),
+        in_flight=InFlight(MAX_IN_FLIGHT),
     )
 
 
@@ -124,24 +141,36 @@ def build_worker(settings: Settings, given: Neighbours | None = None) -> WorkerP
     """Return the worker's parts; nothing is connected before the first use."""
     around = given or neighbours(settings)
     store, vectors = object_store(settings), vector_store(settings)
-    scorer = Scorer(
-        gateway=around.gateway,
-        store=store,
-        vectors=vectors,
+    loaded = LoadedModel(
         # Apart from the API's copies, which another process replaces.
-        models=LocalModels(around.registry, settings.cache_dir / "scoring-models"),
+        LocalModels(around.registry, settings.cache_dir / "scoring-models"),
         load=lambda folder: _load(settings, folder),
         load_base=lambda: _load_base(settings),
-        max_pixels=settings.max_image_megapixels * 1e6,
     )
-    return WorkerParts(scorer, StoredPredictions(store, vectors))
+    max_pixels = settings.max_image_megapixels * 1e6
+    fetcher = _fetcher(settings)
+    scorer = Scorer(around.gateway, store, vectors, loaded, max_pixels)
+    answerer = BatchAnswerer(around.gateway, around.registry, store, loaded, fetcher, max_pixels)
+    return WorkerParts(scorer, answerer, StoredPredictions(store, vectors), loaded)
+
+
+def _fetcher(settings: Settings) -> Fetcher:
+    limit = min(settings.max_upload_mb << 20, MAX_IMAGE_BYTES)
+    return Fetcher(limit, settings.private_hosts, settings.fetch_rate_per_s)
 
 
 def _load(settings: Settings, folder: Path) -> DetectorRuntime:
-    from inference_service.app.core.engines import load_fastest
+    info = read_any(folder)
+    if isinstance(info, GraphInfo):
+        # Without a line of Ultralytics.
+        from inference_service.app.core.graph_detector import GraphDetector
+
+        return GraphDetector(folder, info, settings.threads)
+    from inference_service.app.core.engines import Engines
     from inference_service.app.core.loading import RuntimeOptions
 
-    return load_fastest(folder, RuntimeOptions(threads=settings.threads))
+    options = RuntimeOptions(threads=settings.threads)
+    return Engines(settings.cache_dir / "engines.json", options, settings.engine).load(folder)
 
 
 def _load_base(settings: Settings) -> DetectorRuntime:

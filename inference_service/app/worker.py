@@ -2,8 +2,18 @@
 
 from collections.abc import Mapping
 
-from inference_service.app.models.schemas import ReindexResult
-from inference_service.app.wiring import build_worker
+from inference_service.app.models.schemas import (
+    BatchJob,
+    BatchPart,
+    BatchPartResult,
+    ReindexResult,
+    ScoredPart,
+    ScoringPart,
+)
+from inference_service.app.wiring import WorkerParts, build_worker
+from shared.errors import BackendUnavailable
+from shared.jobs.in_parts import Parts, run_in_parts
+from shared.jobs.parts import Part
 from shared.jobs.worker import JobContext, TaskFunction, run_worker
 from shared.models.registry import ScoringCreate, ScoringResult
 from shared.settings import Settings, load_settings
@@ -11,16 +21,91 @@ from shared.settings import Settings, load_settings
 
 def build(settings: Settings) -> Mapping[str, TaskFunction]:
     """Return the tasks of the queue `inference`."""
-    parts = build_worker(settings)
+    return tasks(build_worker(settings))
+
+
+def tasks(parts: WorkerParts) -> Mapping[str, TaskFunction]:
+    """Return the tasks, made of these parts."""
 
     def score(context: JobContext) -> ScoringResult:
+        project = context.job.project
         request = ScoringCreate.model_validate(context.job.payload)
-        return parts.scorer.score(context.job.project, request, context.progress)
+
+        def plan() -> list[Part]:
+            context.progress(0.0, "listing images")
+            wait_for_older(context, request)
+            return [Part(part, part.n_images) for part in parts.scorer.plan(project, request)]
+
+        in_parts = Parts("inference.score_part", "images", plan, score_part)
+        try:
+            done = [ScoredPart.model_validate(r) for r in run_in_parts(context, in_parts)]
+        finally:
+            parts.loaded.forget()
+        if request.consistency and request.model_version is not None:
+            parts.scorer.settle(project, request.model_version)
+        n_scored = sum(part.n_scored for part in done)
+        return ScoringResult(
+            project=project,
+            model_version=request.model_version,
+            n_scored=n_scored,
+            n_known=sum(part.n_known for part in done),
+            images_per_s=n_scored / max(context.seconds, 1e-9),
+        )
+
+    def score_part(context: JobContext) -> ScoredPart:
+        part = ScoringPart.model_validate(context.job.payload)
+        return parts.scorer.score_part(context.job.project, part, context.progress)
+
+    def batch(context: JobContext) -> BatchPartResult:
+        project = context.job.project
+        given = BatchJob.model_validate(context.job.payload)
+
+        def plan() -> list[Part]:
+            pieces = parts.answerer.plan(project, given)
+            return [Part(piece, size) for piece, size in zip(pieces, given.sizes, strict=True)]
+
+        in_parts = Parts("inference.batch_part", "lines", plan, batch_part)
+        try:
+            done = [BatchPartResult.model_validate(r) for r in run_in_parts(context, in_parts)]
+        finally:
+            parts.loaded.forget()
+        return BatchPartResult(
+            n_answered=sum(part.n_answered for part in done),
+            n_failed=sum(part.n_failed for part in done),
+            n_expired=sum(part.n_expired for part in done),
+        )
+
+    def batch_part(context: JobContext) -> BatchPartResult:
+        part = BatchPart.model_validate(context.job.payload)
+        return parts.answerer.answer(context.job.project, part, context.progress)
 
     def reindex(context: JobContext) -> ReindexResult:
         return parts.stored.reindex(context.job.project, context.progress)
 
-    return {"inference.score": score, "inference.reindex": reindex}
+    return {
+        "inference.score": score,
+        "inference.score_part": score_part,
+        "inference.batch": batch,
+        "inference.batch_part": batch_part,
+        "inference.reindex": reindex,
+    }
+
+
+def wait_for_older(context: JobContext, request: ScoringCreate) -> None:
+    """See that no older scoring of this model version is under way: both would score the same.
+
+    Raises:
+        BackendUnavailable: one is; this job is put back until it is over.
+    """
+    job = context.job
+    for state in ("running", "queued"):
+        for other in context.store.list(project=job.project, kind=job.kind, state=state):
+            same = ScoringCreate.model_validate(other.payload).model_version
+            if (other.created_at, other.id) < (job.created_at, job.id) and (
+                same == request.model_version
+            ):
+                msg = f"scoring {other.id} of model version {same} comes first"
+                raise BackendUnavailable(msg)
 
 
 def main() -> None:

@@ -11,7 +11,8 @@ from inference_service.app.core.runtime import (
     RuntimeInput,
     RuntimeOutput,
 )
-from inference_service.tests.tiny import CLASSES, picture
+from inference_service.tests.tiny import CLASSES, IMAGE_SIZE, picture
+from shared.models.registry import EngineChoice
 
 INPUTS = tuple(
     RuntimeInput(picture(i, *size), seed=i)
@@ -30,9 +31,11 @@ class DetectorRuntimeContract:
     def reference(self) -> list[RuntimeOutput]:
         """Return what PyTorch sees in `INPUTS` with the default options."""
         from inference_service.app.core.loading import RuntimeOptions, torch_runtime
-        from inference_service.tests.tiny import IMAGE_SIZE, tiny_model
+        from inference_service.app.core.tapped_runtime import DetectorKind
+        from inference_service.tests.tiny import tiny_model
 
-        pytorch = torch_runtime(tiny_model(), CLASSES, IMAGE_SIZE, RuntimeOptions(threads=1))
+        kind = DetectorKind(CLASSES, IMAGE_SIZE, EngineChoice(engine="pytorch"))
+        pytorch = torch_runtime(tiny_model(), kind, RuntimeOptions(threads=1))
         return pytorch.detect(INPUTS, DetectionOptions())
 
     def test_no_image_gives_no_output(self, runtime: DetectorRuntime) -> None:

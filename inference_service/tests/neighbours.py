@@ -1,16 +1,24 @@
 """Stand-ins for the gateway and the registry, which other services own."""
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
+from inference_service.app.models.schemas import ScoredPart
+from inference_service.app.services.scoring import Scorer
 from inference_service.tests.tiny import CLASSES, picture, png, tiny_package
 from shared.database import utcnow
-from shared.detector.package import read_info
+from shared.detector.info import read_info
 from shared.errors import BackendUnavailable, NotFound
 from shared.models.data import ImageView, ProjectView, Split, SplitFractions
-from shared.models.registry import CalibrationManifest, ModelView, ThresholdComponent
+from shared.models.registry import (
+    CalibrationManifest,
+    EngineChoice,
+    ModelView,
+    ScoringCreate,
+    ThresholdComponent,
+)
 from shared.objects.port import ObjectStore
 from shared.projects import check_project_name
 from shared.registry import UnknownModel
@@ -25,6 +33,7 @@ class LocalRegistry:
         self.folder = folder
         self.production: int | None = None
         self.calibrations: dict[int, str] = {}
+        self.engines: dict[int, EngineChoice] = {}
         self.down = False
         self.asked_about: list[str] = []
 
@@ -68,6 +77,10 @@ class LocalRegistry:
     def calibration_json(self, project: str, version: int) -> str | None:
         self._answer()
         return self.calibrations.get(version)
+
+    def log_engine(self, project: str, version: int, choice: EngineChoice) -> None:
+        self._answer()
+        self.engines[version] = choice
 
     def _answer(self) -> None:
         if self.down:
@@ -120,10 +133,10 @@ class LocalGateway:
         return self.images[image_id]
 
     def iter_images(
-        self, project: str, *, split: Split | None = None, labelled: bool | None = None
+        self, project: str, *, split: Split | None = None, after: str | None = None
     ) -> Iterator[ImageView]:
-        for _, image in sorted(self.images.items()):
-            if split in (None, image.split) and labelled in (None, image.labelled):
+        for image_id, image in sorted(self.images.items()):
+            if split in (None, image.split) and image_id > (after or ""):
                 yield image
 
 
@@ -135,3 +148,17 @@ def calibration(version: int, score: float, weights_sha256: str) -> str:
     return CalibrationManifest(
         project=PROJECT, model_version=version, weights_sha256=weights_sha256, components=(part,)
     ).model_dump_json()
+
+
+def score(
+    scorer: Scorer,
+    request: ScoringCreate,
+    progress: Callable[[float, str], None] = lambda fraction, message: None,
+) -> ScoredPart:
+    """Score as a job does, one part after the other, and return the sum."""
+    done = [scorer.score_part(PROJECT, part, progress) for part in scorer.plan(PROJECT, request)]
+    if request.consistency and request.model_version is not None:
+        scorer.settle(PROJECT, request.model_version)
+    return ScoredPart(
+        n_scored=sum(part.n_scored for part in done), n_known=sum(part.n_known for part in done)
+    )

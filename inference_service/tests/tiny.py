@@ -9,13 +9,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from shared.detector.dropout import add_head_dropout
-from shared.detector.package import (
-    Architecture,
-    PackageInfo,
-    PackageOptions,
-    build_model,
-    save_package,
-)
+from shared.detector.info import Architecture, PackageInfo
+from shared.detector.package import PackageOptions, build_model, save_package
 from shared.detector.ultralytics_env import DetectionModel
 
 CLASSES = ("ring", "cross", "dot")

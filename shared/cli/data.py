@@ -93,7 +93,9 @@ def list_() -> None:
 
 
 def ingest(
-    path: Path,
+    source: Annotated[
+        str, typer.Argument(help="Folder, zip, tar, image, .txt of addresses, or s3://bucket/…")
+    ],
     project: Project = None,
     as_oracle: Annotated[
         bool, typer.Option(help="Keep train labels hidden, for a simulated annotator.")
@@ -101,27 +103,28 @@ def ingest(
     kind: Annotated[str, typer.Option("--format", help="auto, yolo, coco, voc, images")] = "auto",
     split: Annotated[str | None, typer.Option(help="Put every image into this split.")] = None,
 ) -> None:
-    """Send a folder or zip (YOLO, COCO, VOC, or images alone) and print what was taken."""
+    """Take in images (with YOLO, COCO or VOC labels, or alone) and print what was taken."""
     with told_errors():
         client = connect()
         name = pick_project(client, project)
-        report = ingest_path(
-            client,
-            name,
-            path,
-            IngestionCreate(
-                format=cast("Format | Literal['auto']", kind),
-                as_oracle=as_oracle,
-                split=cast("Split | None", split),
-            ),
+        options = IngestionCreate(
+            format=cast("Format | Literal['auto']", kind),
+            as_oracle=as_oracle,
+            split=cast("Split | None", split),
         )
+        if source.startswith("s3://"):
+            report = _ingest(client, name, options.model_copy(update={"s3": source}))
+        else:
+            report = ingest_path(client, name, Path(source), options)
         print_report(report)
 
 
 def ingest_path(
     client: GatewayClient, project: str, path: Path, options: IngestionCreate
 ) -> IngestionReport:
-    """Upload a folder (zipped on the way), a zip or an image, ingest it, return the report.
+    """Upload a folder (zipped on the way) or a file, ingest it, return the report.
+
+    A file named `.txt` is a list of addresses, one a line, which the server downloads.
 
     Links in a folder and files that cannot be read are left out; the report names them too.
 
@@ -138,11 +141,15 @@ def ingest_path(
         if folder is None
         else _upload_folder(client, project, folder)
     )
-    request = options.model_copy(update={"upload_id": upload.upload_id})
-    job = follow(client, client.ingest(project, request), "ingest")
-    report = IngestionReport.model_validate(job.result)
+    field = "urls_upload_id" if path.suffix.lower() == ".txt" and path.is_file() else "upload_id"
+    report = _ingest(client, project, options.model_copy(update={field: upload.upload_id}))
     left_out = () if folder is None else tuple(folder.rejected)
     return report.model_copy(update={"rejected": (*left_out, *report.rejected)})
+
+
+def _ingest(client: GatewayClient, project: str, request: IngestionCreate) -> IngestionReport:
+    job = follow(client, client.ingest(project, request), "ingest")
+    return IngestionReport.model_validate(job.result)
 
 
 def print_report(report: IngestionReport) -> None:

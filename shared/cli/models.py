@@ -1,5 +1,7 @@
-"""`fovea train`, `calibrate`, `models`, `promote`, `rollback`, `predict`, `drift`, `reindex`."""
+"""`fovea train calibrate models promote rollback predict batch drift reindex`."""
 
+import io
+import zipfile
 from pathlib import Path
 from typing import Annotated
 
@@ -16,6 +18,7 @@ from shared.models.registry import (
     CalibrationResult,
     DriftCreate,
     DriftResult,
+    EngineChoice,
     PromotionCreate,
     ScoringCreate,
     TrainingCreate,
@@ -26,7 +29,8 @@ from shared.models.rounds import TrainingParams
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
-    for command in (train, calibrate, models, promote, rollback, predict, drift, reindex):
+    app.command("import-model")(import_model)
+    for command in (train, calibrate, models, promote, rollback, predict, batch, drift, reindex):
         app.command()(command)
 
 
@@ -102,7 +106,7 @@ def models(project: Project = None) -> None:
     """List the model versions of a project."""
     with told_errors():
         client = connect()
-        table = Table("version", "aliases", "dataset", "test mAP50", "made")
+        table = Table("version", "aliases", "dataset", "test mAP50", "engine", "made")
         for model in client.models(pick_project(client, project)):
             map50 = model.metrics.get("test/map50")
             table.add_row(
@@ -110,9 +114,30 @@ def models(project: Project = None) -> None:
                 ", ".join(model.aliases),
                 f"{model.dataset_version or '-'}",
                 f"{map50:.3f}" if map50 is not None else "-",
+                "\n".join(map(_engine, model.engines)) or "-",
                 f"{model.created_at:%Y-%m-%d %H:%M}",
             )
         console.print(table)
+
+
+def _engine(choice: EngineChoice) -> str:
+    return f"{choice.engine}, {choice.images_per_s[choice.engine]:.0f} images/s"
+
+
+def import_model(folder: Path, project: Project = None) -> None:
+    """Register a detector of your own: a folder of model.onnx and model.json."""
+    with told_errors():
+        client = connect()
+        name = pick_project(client, project)
+        packed = io.BytesIO()
+        with zipfile.ZipFile(packed, "w") as archive:
+            for file in ("model.json", "model.onnx"):
+                if not (folder / file).is_file():
+                    msg = f"no such file: {folder / file}"
+                    raise BadRequest(msg)
+                archive.write(folder / file, file)
+        made = client.import_model(name, packed.getvalue())
+        console.print(f"model v{made.version}: candidate")
 
 
 def promote(version: int, project: Project = None) -> None:
@@ -150,6 +175,30 @@ def predict(
             for box in seen.detections:
                 corners = ", ".join(f"{v:.3f}" for v in box.xyxy)
                 console.print(f"  {classes[box.class_id]} {box.score:.2f} at {corners}")
+
+
+def batch(
+    lines: Annotated[Path, typer.Argument(help="JSON lines, each with image_id, url or key.")],
+    project: Project = None,
+    model: Annotated[int | None, typer.Option(help="Model version; unset: production.")] = None,
+    hours: Annotated[float, typer.Option(help="Time it may take.")] = 24,
+) -> None:
+    """Predict many images; results and errors are written beside the file."""
+    with told_errors():
+        client = connect()
+        name = pick_project(client, project)
+        if not lines.is_file():
+            msg = f"no such file: {lines}"
+            raise BadRequest(msg)
+        made = client.create_batch(name, lines, model_version=model, expires_in_h=hours)
+        console.print(f"batch {made.id}: {made.counts.total} lines, model v{made.model_version}")
+        follow(client, client.job(made.job_id), "batch")
+        for file in ("results", "errors"):
+            target = lines.with_suffix(f".{file}.jsonl")
+            client.batch_output(made.id, file, target)
+            console.print(f"wrote {target}")
+        counts = client.batch(made.id).counts
+        console.print(f"{counts.answered} answered, {counts.failed} failed")
 
 
 def drift(

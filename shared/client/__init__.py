@@ -1,5 +1,6 @@
 """The one typed client of the gateway, for services, CLI, dashboard and tests alike."""
 
+from shared.client.batches import BatchCalls
 from shared.client.jobs import JobCalls
 from shared.client.models import ModelCalls
 from shared.client.projects import ProjectCalls
@@ -10,7 +11,9 @@ from shared.client.versions import VersionCalls
 __all__ = ["GatewayClient"]
 
 
-class GatewayClient(ProjectCalls, VersionCalls, JobCalls, RoundCalls, ModelCalls, ServingCalls):
+class GatewayClient(
+    ProjectCalls, VersionCalls, JobCalls, RoundCalls, ModelCalls, ServingCalls, BatchCalls
+):
     """Typed calls of `/v1`; an error body becomes the same exception again.
 
     Reads are tried again when the gateway does not answer; writes are not, unless the server makes

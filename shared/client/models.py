@@ -32,6 +32,17 @@ class ModelCalls(Transport):
             at("projects", project, "models", "copies"), copy, ModelView, idempotent=True
         )
 
+    def import_model(self, project: str, archive: bytes) -> ModelView:
+        """Register somebody else's detector: a zip of `model.json` and `model.onnx`."""
+        response = self._send(
+            "POST",
+            at("projects", project, "models", "imports"),
+            content=archive,
+            headers={"Content-Type": "application/zip"},
+            timeout=600.0,
+        )
+        return ModelView.model_validate_json(response.content)
+
     def aliases(self, project: str) -> AliasView:
         """Return where the serving aliases point."""
         return self._get(at("projects", project, "aliases"), AliasView)

@@ -77,10 +77,15 @@ class ProjectCalls(Transport):
         return self._get(at("projects", project, "images"), ImagePage, query)
 
     def iter_images(
-        self, project: str, *, split: Split | None = None, labelled: bool | None = None
+        self,
+        project: str,
+        *,
+        split: Split | None = None,
+        labelled: bool | None = None,
+        after: str | None = None,
     ) -> Iterator[ImageView]:
-        """Yield every image, ordered by id."""
-        cursor: str | None = None
+        """Yield every image, ordered by id; only those after the id `after`, if given."""
+        cursor = after
         while True:
             page = self.images(project, split=split, labelled=labelled, cursor=cursor, limit=500)
             yield from page.images

@@ -20,7 +20,7 @@ class ServingCalls(Transport):
         """Return what the production model sees in an image file's bytes."""
         response = self._send(
             "POST",
-            at("projects", project, "predictions"),
+            at("projects", project, "predict"),
             query={"batch": batch},
             files={"file": (name, image)},
         )

@@ -1,67 +1,36 @@
 """Model packages: `weights.safetensors`, `model.onnx` and `model.json`; nothing is unpickled."""
 
 import copy
-import hashlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import torch
-from pydantic import Field, ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from shared.detector.dropout import add_head_dropout, head_dropout
+from shared.detector.info import (
+    GRAPH_FILE,
+    INFO_FILE,
+    WEIGHTS_FILE,
+    YOLOV8N,
+    Architecture,
+    CorruptPackage,
+    PackageInfo,
+    check_file,
+    file_sha256,
+    read_info,
+)
 from shared.detector.tapped import export_onnx
 from shared.detector.ultralytics_env import YOLO, DetectionModel, yaml_model_load
-from shared.errors import NotFound, ValidationFailed
-from shared.models.geometry import Frozen
+from shared.errors import NotFound
 
-WEIGHTS_FILE = "weights.safetensors"
-INFO_FILE = "model.json"
-GRAPH_FILE = "model.onnx"
 BASES = Path(__file__).parent / "base"
 SCRATCH = "scratch"
 
 
-class CorruptPackage(ValidationFailed):
-    """A file of a model package is missing, damaged, or does not fit the others."""
-
-
 class UnknownBase(NotFound):
     """No base model has this name."""
-
-
-class Architecture(Frozen):
-    """Which network: the shipped layer list of a family, scaled.
-
-    Only numbers can be set: Ultralytics evaluates strings of a layer list as Python.
-    """
-
-    family: Literal["yolov8"] = "yolov8"
-    depth_multiple: float = Field(default=0.33, gt=0, le=2)
-    width_multiple: float = Field(default=0.25, gt=0, le=2)
-    max_channels: int = Field(default=1024, ge=16, le=4096)
-
-
-YOLOV8N = Architecture()
-
-
-class PackageInfo(Frozen):
-    """What `model.json` says about the weights beside it."""
-
-    schema_version: Literal[1] = 1
-    architecture: Architecture
-    classes: tuple[str, ...] = Field(min_length=1)
-    image_size: int = Field(ge=32, multiple_of=32, description="Longer side trained at, pixels.")
-    base: str = Field(description="What the training started from.")
-    dropout: float = Field(ge=0, lt=1, description="Of the head, for Bayesian passes.")
-    weights_sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
-    graph_sha256: str | None = Field(
-        default=None,
-        pattern=r"^[0-9a-f]{64}$",
-        description="Of the graph for ONNX Runtime and OpenVINO; unset: the package has none.",
-    )
 
 
 @dataclass(frozen=True)
@@ -166,23 +135,6 @@ def save_package(model: DetectionModel, folder: Path, options: PackageOptions) -
     return info
 
 
-def read_info(folder: Path) -> PackageInfo:
-    """Return what `model.json` says, without looking at the weights.
-
-    Raises:
-        CorruptPackage: it is missing or not what it should be.
-    """
-    path = folder / INFO_FILE
-    try:
-        return PackageInfo.model_validate_json(path.read_bytes())
-    except FileNotFoundError as exc:
-        msg = f"missing file of a model package: {path}"
-        raise CorruptPackage(msg) from exc
-    except ValidationError as exc:
-        msg = f"corrupt file of a model package: {path}: {exc.errors()[0]['msg']}"
-        raise CorruptPackage(msg) from exc
-
-
 def load_package(folder: Path) -> tuple[DetectionModel, PackageInfo]:
     """Return the network of a package, in `eval` mode with its dropout, and its description.
 
@@ -202,36 +154,9 @@ def load_package(folder: Path) -> tuple[DetectionModel, PackageInfo]:
     return model, info
 
 
-def file_sha256(path: Path) -> str:
-    """Return the SHA-256 of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def checked_graph(folder: Path, info: PackageInfo) -> Path:
-    """Return where the graph of a package lies.
-
-    Raises:
-        CorruptPackage: it is missing, or has another SHA-256 than `model.json` says.
-    """
-    path = folder / GRAPH_FILE
-    _check(path, info.graph_sha256)
-    return path
-
-
-def _check(path: Path, sha256: str | None) -> None:
-    if sha256 is None or not path.is_file():
-        msg = f"missing file of a model package: {path}"
-        raise CorruptPackage(msg)
-    found = file_sha256(path)
-    if found != sha256:
-        msg = f"corrupt file of a model package: {path}: SHA-256 is {found}"
-        raise CorruptPackage(msg)
-
-
 def _checked_weights(folder: Path, info: PackageInfo) -> dict[str, torch.Tensor]:
     path = folder / WEIGHTS_FILE
-    _check(path, info.weights_sha256)
+    check_file(path, info.weights_sha256)
     try:
         weights: dict[str, torch.Tensor] = load_file(path)
     except SafetensorError as exc:

@@ -8,9 +8,9 @@ from typing import Any, Literal, cast
 
 import structlog
 from pydantic import BaseModel
-from sqlalchemy import CursorResult, func, select, update
+from sqlalchemy import CursorResult, Select, delete, func, or_, select, update
 from sqlalchemy.exc import IntegrityError
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, aliased, defer
 
 from shared.database import Database, call_after_commit, utcnow
 from shared.errors import Conflict, NotFound
@@ -26,6 +26,10 @@ FinalState = Literal["succeeded", "failed", "cancelled"]
 
 class UnknownJob(NotFound):
     """No job has this id."""
+
+
+class JobNotStopped(Conflict):
+    """The job did not fail and was not cancelled, so there is nothing to resume."""
 
 
 class JobAlreadyFinished(Conflict):
@@ -114,19 +118,25 @@ class JobStore:
         project: str | None = None,
         state: JobState | None = None,
         round_id: str | None = None,
+        parent_id: str | None = None,
+        kind: str | None = None,
         limit: int = 100,
     ) -> Sequence[JobView]:
-        """Return jobs, the newest first."""
+        """Return jobs, the newest first; parts only of the job `parent_id`, without payload."""
         query = select(JobRow).order_by(JobRow.created_at.desc(), JobRow.id).limit(limit)
+        query = query.where(JobRow.parent_id == parent_id)
         for column, value in (
             (JobRow.project, project),
             (JobRow.state, state),
             (JobRow.round_id, round_id),
+            (JobRow.kind, kind),
         ):
             if value is not None:
                 query = query.where(column == value)
+        if parent_id is not None:
+            query = query.options(defer(JobRow.payload, raiseload=True))
         with self.database.transaction() as session:
-            return [view(row) for row in session.scalars(query)]
+            return [view(row, with_payload=parent_id is None) for row in session.scalars(query)]
 
     def cancel(self, job_id: str) -> JobView:
         """Cancel a queued job at once; ask a running one to stop.
@@ -140,9 +150,46 @@ class JobStore:
             if row.state in FINAL_STATES:
                 msg = f"job {job_id!r} is already {row.state}"
                 raise JobAlreadyFinished(msg)
+            # Parts first, as the reaper takes them: two that wait for each other would wait long.
+            self._stop_parts(session, row.id)
             row.cancel_requested = True
             if row.state == "queued":
                 self._end(session, row, "cancelled", error=None)
+            return view(row)
+
+    def resume(self, job_id: str) -> JobView:
+        """Put a job that failed or was cancelled back in the queue, with its parts.
+
+        Raises:
+            UnknownJob: no job has this id.
+            JobNotStopped: it is not over, or succeeded, or a part of it is not over.
+        """
+        with self.database.transaction() as session:
+            row = _require(session, job_id)
+            if row.state not in ("failed", "cancelled"):
+                msg = f"job {job_id!r} is {row.state}: only a failed or cancelled one is resumed"
+                raise JobNotStopped(msg)
+            running = JobRow.parent_id == job_id, JobRow.state == "running"
+            if session.scalars(select(JobRow.id).where(*running).limit(1)).one_or_none():
+                msg = f"job {job_id!r} is {row.state}, but a part of it is still stopping"
+                raise JobNotStopped(msg)
+            stopped = JobRow.state.in_(("failed", "cancelled"))
+            session.execute(
+                update(JobRow)
+                .where(or_(JobRow.id == job_id, JobRow.parent_id == job_id), stopped)
+                .values(
+                    state="queued",
+                    worker=None,
+                    error=None,
+                    finished_at=None,
+                    attempts=0,
+                    n_waits=0,
+                    cancel_requested=False,
+                    rung_at=utcnow(),
+                )
+            )
+            row = _require(session, job_id)
+            self._ring_later(session, row)
             return view(row)
 
     def claim(self, job_id: str, worker: str) -> Claim | None:
@@ -180,6 +227,10 @@ class JobStore:
         """Tell whether somebody asked for this job to stop."""
         with self.database.transaction() as session:
             return bool(_require(session, job_id).cancel_requested)
+
+    def beat_in(self, session: Session, claim: Claim) -> bool:
+        """Give a sign of life in the caller's transaction, which then holds the row."""
+        return bool(_rowcount(session, _owned(claim).values(heartbeat_at=utcnow())))
 
     def finish(
         self,
@@ -234,12 +285,24 @@ class JobStore:
                 select(JobRow).where(
                     JobRow.state == "queued",
                     JobRow.rung_at < _ago(self._settings.reconcile_interval_s),
+                    # A worker that has done one part rings for the next.
+                    or_(JobRow.parent_id.is_(None), JobRow.key.in_(_first_waiting_parts())),
                 )
             ).all()
             for row in waiting:
                 row.rung_at = utcnow()
                 self._ring_later(session, row)
             return len(stale) + len(waiting)
+
+    def _stop_parts(self, session: Session, job_id: str) -> None:
+        """Cancel the parts that wait, and ask those that run to stop."""
+        mine = JobRow.parent_id == job_id
+        waiting = update(JobRow).where(mine, JobRow.state == "queued")
+        session.execute(
+            waiting.values(state="cancelled", cancel_requested=True, finished_at=utcnow())
+        )
+        running = update(JobRow).where(mine, JobRow.state == "running")
+        session.execute(running.values(cancel_requested=True))
 
     def _requeue_or_fail(self, session: Session, row: JobRow) -> None:
         log.warning("job.stale", job_id=row.id, kind=row.kind, worker=row.worker)
@@ -269,12 +332,24 @@ class JobStore:
         row.state, row.error, row.result, row.finished_at = state, error, result, utcnow()
         if state == "succeeded":
             row.progress = 1.0
+            # Their results are in its own.
+            session.execute(delete(JobRow).where(JobRow.parent_id == row.id))
+        else:
+            self._stop_parts(session, row.id)
         round_id = row.round_id
         if round_id is not None:
             call_after_commit(session, lambda: self.bell.ring_reconciler(round_id))
 
 
-def view(row: JobRow) -> JobView:
+def _first_waiting_parts() -> Select[Any]:
+    """Return the query for the first waiting part of each job that somebody works on."""
+    parent = aliased(JobRow)
+    works = select(parent.id).where(parent.id == JobRow.parent_id, parent.state == "running")
+    first = select(func.min(JobRow.key)).where(JobRow.state == "queued", works.exists())
+    return first.group_by(JobRow.parent_id)
+
+
+def view(row: JobRow, *, with_payload: bool = True) -> JobView:
     """Return the row as callers see it."""
     seconds = None
     if row.started_at is not None:
@@ -283,6 +358,7 @@ def view(row: JobRow) -> JobView:
         id=row.id,
         kind=row.kind,
         project=row.project,
+        parent_id=row.parent_id,
         round_id=row.round_id,
         step=row.step,
         state=cast(JobState, row.state),
@@ -291,7 +367,7 @@ def view(row: JobRow) -> JobView:
         attempts=row.attempts or 0,
         max_attempts=row.max_attempts,
         cancel_requested=bool(row.cancel_requested),
-        payload=row.payload,
+        payload=row.payload if with_payload else {},
         result=row.result,
         error=row.error,
         created_at=row.created_at or utcnow(),

@@ -19,6 +19,8 @@ class JobRow(Base):
     key: Mapped[str] = mapped_column(String(200), unique=True)
     kind: Mapped[str] = mapped_column(String(64))
     project: Mapped[str] = mapped_column(String(64), index=True)
+    parent_id: Mapped[str | None] = mapped_column(String(32), index=True)
+    size: Mapped[int] = mapped_column(default=1)
     round_id: Mapped[str | None] = mapped_column(String(64), index=True)
     step: Mapped[str | None] = mapped_column(String(32))
     state: Mapped[str] = mapped_column(String(16))

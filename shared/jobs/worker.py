@@ -7,6 +7,7 @@ import time
 import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Literal
 
 import structlog
 from celery import Celery
@@ -14,9 +15,10 @@ from celery.signals import setup_logging, worker_shutting_down
 from prometheus_client import Counter, Gauge, Histogram, start_http_server
 from pydantic import BaseModel
 
-from shared.database import Database
+from shared.database import Database, utcnow
 from shared.errors import AppError, BackendUnavailable, JobInterrupted
 from shared.jobs.bell import Bell, make_celery
+from shared.jobs.parts import parent_of, ring_next
 from shared.jobs.store import Claim, JobStore
 from shared.log import configure_logging
 from shared.models.jobs import JobView
@@ -30,7 +32,7 @@ JOBS = Counter("fovea_jobs_total", "Jobs ended", ["queue", "kind", "state"])
 JOB_SECONDS = Histogram(
     "fovea_job_seconds", "Duration of a job", ["kind"], buckets=(0.1, 1, 5, 15, 60, 300, 1800, 7200)
 )
-JOB_RUNNING = Gauge("fovea_job_running", "1 while a job runs", ["queue"])
+JOB_RUNNING = Gauge("fovea_job_running", "Jobs that run, with their part", ["queue"])
 
 
 class JobCancelled(Exception):
@@ -49,13 +51,31 @@ class JobReleased(Exception):
 class JobContext:
     """What a task sees of its job."""
 
-    job: JobView
-    settings: Settings
-    store: JobStore
     claim: Claim
-    stopping: threading.Event
+    runner: "JobRunner"
+    on_progress: Callable[[], object] | None = None
     _lost: threading.Event = field(default_factory=threading.Event)
     _last: float = 0.0
+
+    @property
+    def job(self) -> JobView:
+        """Return the job as it was when it was claimed."""
+        return self.claim.job
+
+    @property
+    def settings(self) -> Settings:
+        """Return the worker's settings."""
+        return self.runner.settings
+
+    @property
+    def store(self) -> JobStore:
+        """Return the rows of all jobs."""
+        return self.runner.store
+
+    @property
+    def seconds(self) -> float:
+        """Return the time since the job was first claimed, by whichever worker."""
+        return (utcnow() - (self.job.started_at or utcnow())).total_seconds()
 
     def progress(self, fraction: float, message: str = "") -> None:
         """Write progress in [0, 1] (throttled), and see whether to go on.
@@ -65,7 +85,7 @@ class JobContext:
             JobLost: it was given to another worker.
             JobReleased: this worker is shutting down.
         """
-        if self.stopping.is_set():
+        if self.runner.stopping.is_set():
             raise JobReleased
         if self._lost.is_set():
             raise JobLost
@@ -74,9 +94,12 @@ class JobContext:
             return
         self._last = now
         if not self.store.beat(self.claim, fraction, message):
+            self._lost.set()
             raise JobLost
         if self.store.cancel_requested(self.job.id):
             raise JobCancelled
+        if self.on_progress is not None:
+            self.on_progress()
 
     def heartbeat_until(self, done: threading.Event) -> None:
         """Give signs of life until `done`; a back end that is down for a moment is waited for."""
@@ -91,6 +114,7 @@ class JobContext:
                 return
 
 
+RunState = Literal["not claimed", "succeeded", "failed", "cancelled", "released", "waiting", "lost"]
 TaskFunction = Callable[[JobContext], BaseModel]
 Build = Callable[[Settings], Mapping[str, TaskFunction]]
 
@@ -110,7 +134,7 @@ def run_worker(queue: str, settings: Settings, build: Build) -> None:
 
 def _shell(runner: "JobRunner", function: TaskFunction) -> Callable[[str], None]:
     def shell(job_id: str) -> None:
-        runner.run(job_id, function)
+        runner.answer(job_id, function)
 
     return shell
 
@@ -157,33 +181,55 @@ class JobRunner:
         """Let go of the current job at its next progress call."""
         self.stopping.set()
 
-    def run(self, job_id: str, function: TaskFunction) -> None:
-        """Run one job to its end, if it is there to be claimed."""
+    def answer(self, job_id: str, function: TaskFunction) -> None:
+        """Do what the bell rang for; after a part, ring for the next one that waits.
+
+        Other jobs of the queue come in between.
+        """
+        parent_id = parent_of(self.store, job_id)
+        state = self.run(job_id, function)
+        if parent_id and state in ("not claimed", "succeeded") and not self.stopping.is_set():
+            ring_next(self.store, parent_id)
+
+    def run(
+        self,
+        job_id: str,
+        function: TaskFunction,
+        on_progress: Callable[[], object] | None = None,
+    ) -> RunState:
+        """Run one job to its end, if it is there to be claimed, and return how it ended.
+
+        Args:
+            job_id: of the job.
+            function: does it.
+            on_progress: called whenever progress is written; what it raises ends the work.
+        """
         claim = self.store.claim(job_id, self.worker)
         if claim is None:
             log.info("job.not_claimed", job_id=job_id)
-            return
+            return "not claimed"
         job = claim.job
-        context = JobContext(job, self.settings, self.store, claim, self.stopping)
+        context = JobContext(claim, self, on_progress)
         with structlog.contextvars.bound_contextvars(job_id=job.id, project=job.project):
             log.info("job.started", kind=job.kind, attempt=job.attempts)
             done = threading.Event()
             heart = threading.Thread(target=context.heartbeat_until, args=(done,), daemon=True)
             heart.start()
-            JOB_RUNNING.labels(self.queue).set(1)
+            JOB_RUNNING.labels(self.queue).inc()
             started = time.monotonic()
             try:
                 state = self._run_claimed(context, function)
             finally:
                 done.set()
                 heart.join()
-                JOB_RUNNING.labels(self.queue).set(0)
+                JOB_RUNNING.labels(self.queue).dec()
             seconds = time.monotonic() - started
             JOBS.labels(self.queue, job.kind, state).inc()
             JOB_SECONDS.labels(job.kind).observe(seconds)
             log.info("job.ended", kind=job.kind, state=state, seconds=round(seconds, 3))
+            return state
 
-    def _run_claimed(self, context: JobContext, function: TaskFunction) -> str:
+    def _run_claimed(self, context: JobContext, function: TaskFunction) -> RunState:
         claim = context.claim
         try:
             result = function(context)
@@ -194,6 +240,8 @@ class JobRunner:
             self.store.release(claim, "released by a stopping worker", attempt_counts=False)
             return "released"
         except JobLost:
+            # Its own, or that of the job it is a part of; then it goes back.
+            self.store.release(claim, "released by a lost job", attempt_counts=False)
             return "lost"
         except (BackendUnavailable, JobInterrupted) as exc:
             return self._try_again(claim, exc)
@@ -205,7 +253,7 @@ class JobRunner:
         self.store.finish(claim, "succeeded", result=result.model_dump(mode="json"))
         return "succeeded"
 
-    def _try_again(self, claim: Claim, exc: BackendUnavailable | JobInterrupted) -> str:
+    def _try_again(self, claim: Claim, exc: BackendUnavailable | JobInterrupted) -> RunState:
         """Put the job back; waiting for a back end is no attempt, but has its own limit."""
         log.warning("job.put_back", reason=str(exc), attempt=claim.job.attempts)
         waits = isinstance(exc, BackendUnavailable)
@@ -216,6 +264,6 @@ class JobRunner:
         if may_wait or may_retry:
             message = f"{'waiting' if waits else 'interrupted'}: {exc}"
             self.store.release(claim, message, attempt_counts=not waits, ring=not waits)
-            return "released"
+            return "waiting" if waits else "released"
         self.store.finish(claim, "failed", error=f"{exc.name}: {exc}")
         return "failed"

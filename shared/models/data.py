@@ -147,10 +147,14 @@ class DatasetVersionCreate(Frozen):
 
 
 class IngestionCreate(Frozen):
-    """What to read: a folder or zip on the server, or an upload made before."""
+    """What to read: one of a path on the server, an upload, a list of addresses, and S3."""
 
     path: str | None = Field(default=None, description="Under FOVEA_INGEST_ROOTS.")
     upload_id: str | None = Field(default=None, description="Removed once it is ingested.")
+    urls_upload_id: str | None = Field(
+        default=None, description="An upload of http or https addresses, one a line."
+    )
+    s3: str | None = Field(default=None, description="`s3://bucket/prefix` under FOVEA_INGEST_S3.")
     format: Format | Literal["auto"] = "auto"
     as_oracle: bool = Field(
         default=False, description="Keep the train labels hidden, for a simulated annotator."
@@ -173,6 +177,7 @@ RejectionReason = Literal[
     "unsafe_path",
     "link",
     "archive_bomb",
+    "unreachable",
 ]
 
 

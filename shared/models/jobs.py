@@ -17,6 +17,7 @@ class JobView(Frozen):
     id: str
     kind: str = Field(description="Name of the task, `training.train`.")
     project: str
+    parent_id: str | None = Field(default=None, description="The job that this is a part of.")
     round_id: str | None
     step: str | None
     state: JobState

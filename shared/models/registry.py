@@ -11,6 +11,7 @@ from shared.models.rounds import TrainingParams
 
 VersionNumber = Annotated[int, Field(ge=1, le=MAX_INTEGER)]
 Alias = Literal["candidate", "calibrated", "production", "previous"]
+Engine = Literal["pytorch", "onnxruntime", "openvino"]
 
 
 class Metrics(Frozen):
@@ -77,6 +78,16 @@ class GateVerdict(Frozen):
     champion_metrics: Metrics | None
 
 
+class EngineChoice(Frozen):
+    """Which engine computes a model on one kind of machine, and how fast each was there."""
+
+    engine: Engine
+    machine: str = Field(default="", description="Processor, threads, versions of the libraries.")
+    images_per_s: dict[Engine, float] = Field(
+        default={}, description="Empty: chosen without a measurement."
+    )
+
+
 class ModelView(Frozen):
     """One registered model version; everything here is read from MLflow."""
 
@@ -91,6 +102,9 @@ class ModelView(Frozen):
     run_id: str
     run_url: str
     created_at: datetime
+    engines: tuple[EngineChoice, ...] = Field(
+        default=(), description="Of each kind of machine that has loaded it."
+    )
 
 
 class TrainingCreate(Frozen):
@@ -226,6 +240,7 @@ class ServingView(Frozen):
     score_thresholds: tuple[float, ...]
     nms_iou: float
     loaded_at: datetime
+    engine: EngineChoice
     n_waiting: int = Field(description="Requests in the model's queue.")
     refused: Refused | None
     registry_error: str | None = Field(description="The registry did not answer; the copy serves.")

@@ -3,7 +3,7 @@
 import io
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -15,12 +15,24 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 from pydantic import SecretStr
 
-from shared.errors import BackendUnavailable
+from shared.errors import BackendUnavailable, Forbidden
 from shared.objects.port import ObjectNotFound, checked_key, checked_prefix
 
 _MIB = 1024 * 1024
 _MISSING_KEY = frozenset({"NoSuchKey", "404", "NotFound"})
 _MISSING_BUCKET = frozenset({"NoSuchBucket", "404", "NotFound"})
+# What no waiting mends.
+_FOR_GOOD = frozenset(
+    {
+        "403",
+        "AccessDenied",
+        "AllAccessDisabled",
+        "InvalidAccessKeyId",
+        "InvalidObjectState",
+        "PermanentRedirect",
+        "SignatureDoesNotMatch",
+    }
+)
 _BUCKET_IS_THERE = frozenset({"BucketAlreadyOwnedByYou", "BucketAlreadyExists"})
 
 
@@ -169,22 +181,78 @@ class S3Store:
         except ObjectNotFound:
             return
 
+    def _errors(self, key: str) -> AbstractContextManager[None]:
+        return translated(self._location, key)
+
+
+class S3Bucket:
+    """Somebody's bucket, read as it is: any key, nothing written."""
+
+    def __init__(self, location: S3Location) -> None:
+        """Prepare a client; nothing is asked of the store yet."""
+        self._location = location
+        self._client = _client(location, location.endpoint_url)
+
+    def objects(self, prefix: str) -> Iterator[tuple[str, int]]:
+        """Yield key and size of every object under a prefix.
+
+        Raises:
+            ObjectNotFound: there is no such bucket.
+            Forbidden: the keys may not list it.
+            BackendUnavailable: the store does not answer.
+        """
+        paginator = self._client.get_paginator("list_objects_v2")
+        with self._errors(prefix):
+            for page in paginator.paginate(Bucket=self._location.bucket, Prefix=prefix):
+                for item in page.get("Contents", []):
+                    yield str(item["Key"]), int(item["Size"])
+
+    def download(self, key: str, target: Path) -> None:
+        """Write an object to a file.
+
+        Raises:
+            ObjectNotFound: it is not there any longer.
+            Forbidden: the keys may not read it, or it lies in an archive.
+            BackendUnavailable: the store does not answer.
+        """
+        with self._errors(key):
+            self._client.download_file(self._location.bucket, key, str(target))
+
     @contextmanager
     def _errors(self, key: str) -> Iterator[None]:
-        try:
-            yield
-        except ClientError as exc:
-            # A bucket that nobody has written to yet holds nothing.
-            if _code(exc) in _MISSING_KEY | _MISSING_BUCKET:
-                msg = f"unknown object: {key!r}"
-                raise ObjectNotFound(msg) from exc
-            raise self._unavailable(exc) from exc
-        except (BotoCoreError, Boto3Error) as exc:
-            raise self._unavailable(exc) from exc
+        with translated(self._location, key):
+            try:
+                yield
+            except ClientError as exc:
+                if _code(exc) in _FOR_GOOD:
+                    msg = f"s3://{self._location.bucket}/{key}: {exc}"
+                    raise Forbidden(msg) from exc
+                raise
 
-    def _unavailable(self, exc: Exception) -> BackendUnavailable:
-        where = self._location.endpoint_url or "AWS"
-        return BackendUnavailable(f"object store (s3://{self._location.bucket} at {where}): {exc}")
+
+@contextmanager
+def translated(location: S3Location, key: str) -> Iterator[None]:
+    """Turn what boto3 raises into our own errors.
+
+    Raises:
+        ObjectNotFound: neither the key nor, perhaps, the bucket is there.
+        BackendUnavailable: anything else.
+    """
+    try:
+        yield
+    except ClientError as exc:
+        # A bucket that nobody has written to yet holds nothing.
+        if _code(exc) in _MISSING_KEY | _MISSING_BUCKET:
+            msg = f"unknown object: {key!r}"
+            raise ObjectNotFound(msg) from exc
+        raise _unavailable(location, exc) from exc
+    except (BotoCoreError, Boto3Error) as exc:
+        raise _unavailable(location, exc) from exc
+
+
+def _unavailable(location: S3Location, exc: Exception) -> BackendUnavailable:
+    where = location.endpoint_url or "AWS"
+    return BackendUnavailable(f"object store (s3://{location.bucket} at {where}): {exc}")
 
 
 class _Unclosed(io.RawIOBase):

@@ -1,10 +1,14 @@
 """Which object store an installation uses: the URL's scheme says it."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from shared.objects.port import ObjectStore
 from shared.settings import Settings
+
+if TYPE_CHECKING:
+    from shared.objects.s3 import S3Bucket, S3Location
 
 
 def object_store(settings: Settings) -> ObjectStore:
@@ -36,14 +40,26 @@ def _directory(settings: Settings) -> ObjectStore:
 
 
 def _s3(settings: Settings) -> ObjectStore:
-    from shared.objects.s3 import S3Location, S3Store
+    from shared.objects.s3 import S3Store
 
-    location = S3Location(
-        bucket=urlsplit(settings.object_store_url).netloc,
+    return S3Store(_location(settings, urlsplit(settings.object_store_url).netloc))
+
+
+def s3_bucket(settings: Settings, bucket: str) -> "S3Bucket":
+    """Return a bucket to read from, at the endpoint and with the keys of the settings."""
+    from shared.objects.s3 import S3Bucket
+
+    return S3Bucket(_location(settings, bucket))
+
+
+def _location(settings: Settings, bucket: str) -> "S3Location":
+    from shared.objects.s3 import S3Location
+
+    return S3Location(
+        bucket=bucket,
         endpoint_url=settings.s3_endpoint_url,
         public_url=settings.s3_public_url,
         region=settings.s3_region,
         access_key=settings.s3_access_key or None,
         secret_key=settings.s3_secret_key or None,
     )
-    return S3Store(location)

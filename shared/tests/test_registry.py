@@ -9,7 +9,8 @@ import httpx2
 import pytest
 
 from shared.errors import AppError, BackendUnavailable, NotFound, UpstreamFailed
-from shared.registry import ModelRegistry, Registration
+from shared.models.registry import EngineChoice
+from shared.registry import ModelRegistry, Registration, UnknownModel
 from shared.tests.mlflow_server import mlflow_url
 
 __all__ = ["mlflow_url"]
@@ -103,6 +104,27 @@ def test_a_lost_answer_does_not_make_a_second_version_of_one_job(
     experiment = registry._client.get_experiment_by_name(project)
     assert experiment is not None
     assert len(registry._client.search_runs([experiment.experiment_id])) == 1
+
+
+def test_the_engine_of_each_kind_of_machine_is_kept_with_the_version(
+    mlflow_url: str, tmp_path: Path
+) -> None:
+    registry = ModelRegistry(mlflow_url)
+    made = registry.register(registration("engines", tmp_path / "package"))
+    assert made.engines == ()
+    small, large = (
+        EngineChoice(
+            engine=engine, machine=f"Some(R) CPU @ {n} GHz", images_per_s={"pytorch": 1, engine: n}
+        )
+        for engine, n in (("openvino", 2), ("onnxruntime", 3))
+    )
+    for choice in (small, large, small):
+        registry.log_engine("engines", 1, choice)
+    registry._client.set_model_version_tag("engines", "1", "fovea.engine.by-hand", "{}")
+    found = registry.get("engines", 1).engines
+    assert sorted(found, key=str) == sorted((small, large), key=str)
+    with pytest.raises(UnknownModel, match="2"):
+        registry.log_engine("engines", 2, small)
 
 
 @pytest.mark.parametrize("name", ["a'b", "x' or name != '", "a:b", "", "Farm", "farm\n"])

@@ -22,6 +22,7 @@ class Dependencies:
     jobs: JobStore
     registry: ModelRegistry
     datasets: DatasetReader
+    max_upload_mb: int
 
     def close(self) -> None:
         """Let go of every connection."""
@@ -40,6 +41,7 @@ def build(settings: Settings) -> Dependencies:
         jobs=JobStore(database, bell, settings),
         registry=ModelRegistry(settings.mlflow_url, settings.mlflow_public_url),
         datasets=GatewayClient(settings.gateway_url, settings.service_key),
+        max_upload_mb=settings.max_upload_mb,
     )
 
 

@@ -6,12 +6,12 @@ from fastapi import APIRouter, Query, Request
 from fastapi.concurrency import run_in_threadpool
 
 from data_service.app.api.dependencies import Deps
-from data_service.app.api.upload_body import receive
 from data_service.app.services import copies, projects, uploads
 from data_service.app.services.source import check_request
 from shared.jobs.store import JobSubmit
 from shared.models.data import IngestionCreate, ProjectCopy, ProjectCreate, ProjectView, Upload
 from shared.models.jobs import JobView
+from shared.upload_body import receive
 
 router = APIRouter(prefix="/v1/projects")
 

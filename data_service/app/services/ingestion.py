@@ -15,7 +15,7 @@ from data_service.app.models.tables import ImageRow
 from data_service.app.services.duplicates import Groups, find_groups, load_hashed, save_groups
 from data_service.app.services.images import hide_labels
 from data_service.app.services.projects import get_project, pin_classes
-from data_service.app.services.source import Reader, open_source
+from data_service.app.services.source import Reader, Remote, is_remote, open_source
 from data_service.app.services.splits import Candidate, SplitPlan, assign_splits
 from data_service.app.services.storing import ImageStorage, Seen, SeenImage
 from data_service.app.services.uploads import discard_upload
@@ -40,6 +40,8 @@ Progress = Callable[[float, str], None]
 
 # Of the whole: decoding and storing takes nearly all of the time.
 _STORED = 0.9
+# Of the whole, where files are downloaded first.
+_DOWNLOADED = 0.7
 _CHUNK = 500
 # A report must fit its job's row; a film of one scene has more pairs than anybody reads.
 _MAX_PAIRS = 10_000
@@ -54,13 +56,17 @@ class Ingestion:
     request: IngestionCreate
 
 
-def ingest_once(
-    settings: Settings,
-    database: Database,
-    store: ObjectStore,
-    ingestion: Ingestion,
-    progress: Progress,
-) -> IngestionReport:
+@dataclass(frozen=True)
+class Parts:
+    """What every ingestion needs."""
+
+    settings: Settings
+    database: Database
+    store: ObjectStore
+    remote: Remote
+
+
+def ingest_once(parts: Parts, ingestion: Ingestion, progress: Progress) -> IngestionReport:
     """Ingest, keep the report and remove the upload; run again it returns the kept report.
 
     An upload whose ingestion fails or is cancelled stays, to be ingested again.
@@ -68,36 +74,41 @@ def ingest_once(
     Raises:
         AppError: as `ingest` does.
     """
+    store, request = parts.store, ingestion.request
     key = f"projects/{ingestion.project}/ingestions/{ingestion.id}.json"
     if store.exists(key):
         report = IngestionReport.model_validate_json(store.get(key))
     else:
-        report = ingest(settings, database, store, ingestion, progress)
+        report = ingest(parts, ingestion, progress)
         store.put(key, report.model_dump_json().encode(), "application/json")
     # Only now: an attempt that was killed before this reads the upload again.
-    if ingestion.request.upload_id is not None:
-        discard_upload(database, store, ingestion.project, ingestion.request.upload_id)
+    if upload_id := request.upload_id or request.urls_upload_id:
+        discard_upload(parts.database, store, ingestion.project, upload_id)
     return report
 
 
-def ingest(
-    settings: Settings,
-    database: Database,
-    store: ObjectStore,
-    ingestion: Ingestion,
-    progress: Progress,
-) -> IngestionReport:
+def ingest(parts: Parts, ingestion: Ingestion, progress: Progress) -> IngestionReport:
     """Ingest a source: store its images, group them, split them, keep their labels.
 
     Raises:
         UnknownProject: no project has this name.
-        Forbidden: the path is not under an allowed root.
-        UnknownPath: nothing is there.
-        UnknownUpload: the project has no such upload.
+        BadRequest, Forbidden, UnknownPath, UnknownUpload: as `check_request`.
+        BackendUnavailable: a store does not answer.
     """
+    settings, database, store = parts.settings, parts.database, parts.store
     project = get_project(database, ingestion.project)
-    work = _Work(database, store, ingestion, project, progress)
-    reader = Reader(settings, database, store, project.name, ingestion.id)
+    downloaded = _DOWNLOADED if is_remote(ingestion.request) else 0.0
+
+    def download_progress(share: float, message: str) -> None:
+        progress(share * downloaded, message)
+
+    def work_progress(share: float, message: str) -> None:
+        progress(downloaded + share * (1 - downloaded), message)
+
+    work = _Work(database, store, ingestion, project, work_progress)
+    reader = Reader(
+        settings, database, store, parts.remote, project.name, ingestion.id, download_progress
+    )
     with open_source(reader, ingestion.request) as source:
         parsed = read_source(source.tree, ingestion.request.format)
         parsed.rejected[:0] = source.rejected

@@ -1,4 +1,4 @@
-"""Where an ingestion reads from: a folder, zip or image on the server, or an upload."""
+"""Where an ingestion reads from: files on the server, uploaded, or downloaded from elsewhere."""
 
 import shutil
 from collections.abc import Callable, Iterator
@@ -7,21 +7,27 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from data_service.app.core.archive import unpack
 from data_service.app.core.images import extension_of
+from data_service.app.core.ports import Bucket
+from data_service.app.core.tar_archive import is_tar, unpack_tar
 from data_service.app.core.tree import FileTree, read_tree, suffix_of
+from data_service.app.core.zip_archive import unpack_zip
 from data_service.app.models.tables import UploadRow
+from data_service.app.services.remote import Progress, download_all, of_addresses, of_bucket
 from data_service.app.services.uploads import require_upload
 from shared.database import Database
 from shared.errors import BadRequest, Forbidden, NotFound
+from shared.fetch import Fetcher
 from shared.models.data import IngestionCreate, Rejection
 from shared.objects.port import ObjectStore
 from shared.settings import Settings
 
 _MIB = 1024 * 1024
+_SOURCES = ("path", "upload_id", "urls_upload_id", "s3")
 # Of the largest upload: what an archive may unpack to.
 _UNPACK_FACTOR = 4
 _ZIP_MAGIC = (b"PK\x03\x04", b"PK\x05\x06")
+_ARCHIVES = frozenset({".zip", ".tar", ".tgz", ".txz", ".gz", ".xz", ".bz2"})
 
 
 class UnknownPath(NotFound):
@@ -42,18 +48,21 @@ def check_request(
     """Refuse a request that no worker could serve.
 
     Raises:
-        BadRequest: not exactly one of path and upload.
-        Forbidden: the path is not under an allowed root.
+        BadRequest: not exactly one source, or an address that is none of S3.
+        Forbidden: the path or address is not under an allowed one.
         UnknownPath: nothing is there.
         UnknownUpload: the project has no such upload.
     """
-    if (request.path is None) == (request.upload_id is None):
-        msg = "an ingestion needs either path or upload_id"
+    given = [name for name in _SOURCES if getattr(request, name) is not None]
+    if len(given) != 1:
+        msg = f"an ingestion needs one of {', '.join(_SOURCES)}: got {', '.join(given) or 'none'}"
         raise BadRequest(msg)
     if request.path is not None:
         allowed_path(settings, request.path)
-    if request.upload_id is not None:
-        require_upload(database, project, request.upload_id)
+    if request.s3 is not None:
+        allowed_prefix(settings, request.s3)
+    if upload_id := request.upload_id or request.urls_upload_id:
+        require_upload(database, project, upload_id)
 
 
 def allowed_path(settings: Settings, given: str) -> Path:
@@ -75,29 +84,67 @@ def allowed_path(settings: Settings, given: str) -> Path:
     return path
 
 
+def allowed_prefix(settings: Settings, given: str) -> tuple[str, str]:
+    """Return bucket and prefix of an S3 address, if it lies under an allowed one.
+
+    Raises:
+        BadRequest: it is no such address.
+        Forbidden: it does not.
+    """
+    scheme, _, rest = given.partition("://")
+    bucket, _, prefix = rest.partition("/")
+    if scheme != "s3" or not bucket or not {".", ".."}.isdisjoint(prefix.split("/")):
+        msg = f"not an address like s3://bucket/prefix: {given!r}"
+        raise BadRequest(msg)
+    if not any(_is_under(given, allowed) for allowed in settings.allowed_s3_prefixes):
+        msg = f"address is not under FOVEA_INGEST_S3: {given!r}"
+        raise Forbidden(msg)
+    return bucket, prefix
+
+
+def _is_under(given: str, allowed: str) -> bool:
+    """Tell whether an address is an allowed one or goes on from it; `s3://ab` is not `s3://a`."""
+    return given == allowed or given.startswith(allowed.rstrip("/") + "/")
+
+
+@dataclass(frozen=True)
+class Remote:
+    """How files come that lie elsewhere."""
+
+    fetcher: Fetcher
+    bucket: Callable[[str], Bucket]
+
+
 @dataclass(frozen=True)
 class Reader:
-    """What opening a source needs; `job_id` names the folder that archives are unpacked into."""
+    """What opening a source needs; `job_id` names the folder that files come into."""
 
     settings: Settings
     database: Database
     store: ObjectStore
+    remote: Remote
     project: str
     job_id: str
+    progress: Progress
 
 
 @contextmanager
 def open_source(reader: Reader, request: IngestionCreate) -> Iterator[Source]:
-    """Yield the files of an ingestion; archives are unpacked into a folder that is removed after.
+    """Yield the files of an ingestion; what is unpacked or downloaded is removed after.
+
+    Downloads that came stay where they are when it fails, for the next attempt.
 
     Raises:
-        BadRequest: not exactly one of path and upload.
-        Forbidden: the path is not under an allowed root.
-        UnknownPath: nothing is there.
-        UnknownUpload: the project has no such upload.
+        BadRequest, Forbidden, UnknownPath, UnknownUpload: as `check_request`.
+        BackendUnavailable: a store does not answer.
     """
     settings = reader.settings
     check_request(settings, reader.database, reader.project, request)
+    if is_remote(request):
+        work = _work_root(settings) / reader.job_id
+        yield _downloaded(reader, request, work)
+        shutil.rmtree(work, ignore_errors=True)
+        return
     with _work_folder(settings, reader.job_id) as work:
         max_bytes = _UNPACK_FACTOR * settings.max_upload_mb * _MIB
         if request.upload_id is not None:
@@ -111,6 +158,11 @@ def open_source(reader: Reader, request: IngestionCreate) -> Iterator[Source]:
             yield Source(tree, tuple(rejected))
         else:
             yield _file_source(path, path.name, work, max_bytes)
+
+
+def clear_job(settings: Settings, job_id: str) -> None:
+    """Remove what an ingestion that will not be tried again left behind."""
+    shutil.rmtree(_work_root(settings) / job_id, ignore_errors=True)
 
 
 def clear_work(settings: Settings, has_ended: Callable[[str], bool]) -> None:
@@ -146,15 +198,41 @@ def _local(store: ObjectStore, upload: UploadRow, work: Path) -> Path:
     return target
 
 
+def is_remote(request: IngestionCreate) -> bool:
+    """Tell whether the files have to be downloaded first."""
+    return request.urls_upload_id is not None or request.s3 is not None
+
+
+def _downloaded(reader: Reader, request: IngestionCreate, work: Path) -> Source:
+    files = work / "files"
+    files.mkdir(parents=True, exist_ok=True)
+    if request.s3 is not None:
+        name, prefix = allowed_prefix(reader.settings, request.s3)
+        found = of_bucket(reader.remote.bucket(name), prefix, files)
+        rejected = download_all(found, None, reader.progress)
+    else:
+        upload = require_upload(reader.database, reader.project, request.urls_upload_id or "")
+        path = _local(reader.store, upload, work)
+        with path.open(encoding="utf-8-sig", errors="replace") as lines:
+            total = sum(bool(line.strip()) for line in lines)
+            lines.seek(0)
+            addresses = of_addresses(lines, reader.remote.fetcher, files)
+            rejected = download_all(addresses, total, reader.progress)
+    tree, more = read_tree(files, [files])
+    return Source(tree, (*rejected, *more))
+
+
 def _file_source(path: Path, name: str, work: Path, max_bytes: int) -> Source:
     files = work / "files"
     files.mkdir()
     with path.open("rb") as file:
-        if file.read(4) in _ZIP_MAGIC:
-            file.seek(0)
-            rejected = unpack(file, files, max_bytes)
+        head = file.read(4)
+        file.seek(0)
+        if head in _ZIP_MAGIC:
+            rejected = unpack_zip(file, files, max_bytes)
+        elif is_tar(file, name):
+            rejected = unpack_tar(file, files, max_bytes)
         else:
-            file.seek(0)
             rejected = _single(file, files, name)
     tree, more = read_tree(files, [files])
     return Source(tree, (*rejected, *more))
@@ -163,12 +241,13 @@ def _file_source(path: Path, name: str, work: Path, max_bytes: int) -> Source:
 def _single(file: BinaryIO, files: Path, name: str) -> list[Rejection]:
     head = file.read(16)
     file.seek(0)
-    if suffix_of(name) == ".zip":
-        return [Rejection(name=name, reason="unreadable", detail="named .zip, but is none")]
+    if suffix_of(name) in _ARCHIVES:
+        detail = f"named {suffix_of(name)}, but is none"
+        return [Rejection(name=name, reason="unreadable", detail=detail)]
     if not suffix_of(name):
         extension = extension_of(head)
         if not extension:
-            detail = "neither a zip nor an image we read"
+            detail = "neither a zip, a tar nor an image we read"
             return [Rejection(name=name, reason="unsupported", detail=detail)]
         name += extension
     with (files / name).open("wb") as target:

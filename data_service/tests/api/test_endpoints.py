@@ -1,5 +1,4 @@
 import io
-import threading
 import zipfile
 from collections.abc import Callable
 
@@ -10,7 +9,7 @@ from data_service.app.services.images import ImageQuery, list_images
 from data_service.app.wiring import Dependencies
 from data_service.app.worker import build
 from data_service.tests.builders import png, yolo_files, zipped
-from shared.jobs.worker import JobContext, JobReleased
+from shared.jobs.worker import JobContext, JobReleased, JobRunner
 from shared.models.data import IngestionReport
 
 IngestFiles = Callable[..., IngestionReport]
@@ -26,7 +25,7 @@ def error(client: TestClient, method: str, path: str, **kwargs: object) -> tuple
 def run_job(deps: Dependencies, job_id: str) -> IngestionReport:
     claim = deps.jobs.claim(job_id, "worker")
     assert claim is not None
-    context = JobContext(claim.job, deps.settings, deps.jobs, claim, threading.Event())
+    context = JobContext(claim, JobRunner("data", deps.jobs, deps.settings))
     report = build(deps.settings)["data.ingest"](context)
     assert isinstance(report, IngestionReport)
     deps.jobs.finish(claim, "succeeded", result=report.model_dump(mode="json"))
@@ -145,7 +144,7 @@ def test_a_raw_image_is_called_as_the_query_says_and_its_upload_goes_when_it_is_
     claim = deps.jobs.claim(job, "worker")
     assert claim is not None
     ingest = build(deps.settings)["data.ingest"]
-    context = JobContext(claim.job, deps.settings, deps.jobs, claim, threading.Event())
+    context = JobContext(claim, JobRunner("data", deps.jobs, deps.settings))
     report = ingest(context)
     [image] = client.get(f"{FARM}/images").json()["images"]
     assert image["name"] == "Brown cow.png"
@@ -161,12 +160,10 @@ def test_the_upload_of_a_job_that_failed_stays(client: TestClient, deps: Depende
     job = client.post(f"{FARM}/ingestions", json={"upload_id": upload}).json()["id"]
     claim = deps.jobs.claim(job, "worker")
     assert claim is not None
-    stopping = threading.Event()
-    stopping.set()
+    runner = JobRunner("data", deps.jobs, deps.settings)
+    runner.stop()
     with pytest.raises(JobReleased):
-        build(deps.settings)["data.ingest"](
-            JobContext(claim.job, deps.settings, deps.jobs, claim, stopping)
-        )
+        build(deps.settings)["data.ingest"](JobContext(claim, runner))
     assert len(list(deps.store.list("projects/farm/uploads/"))) == 1
     deps.jobs.release(claim, "released", attempt_counts=False)
     assert run_job(deps, job).n_added == 1
@@ -220,7 +217,18 @@ def test_an_upload_over_the_limit_is_413(client: TestClient, how: str) -> None:
     [
         ({"path": "/etc"}, 403, "path is not under FOVEA_INGEST_ROOTS: '/etc'"),
         ({"upload_id": "u"}, 404, "unknown upload: 'u'"),
-        ({}, 400, "an ingestion needs either path or upload_id"),
+        ({"s3": "s3://theirs/a"}, 403, "address is not under FOVEA_INGEST_S3: 's3://theirs/a'"),
+        ({"urls_upload_id": "u"}, 404, "unknown upload: 'u'"),
+        (
+            {},
+            400,
+            "an ingestion needs one of path, upload_id, urls_upload_id, s3: got none",
+        ),
+        (
+            {"path": "/a", "s3": "s3://a"},
+            400,
+            "an ingestion needs one of path, upload_id, urls_upload_id, s3: got path, s3",
+        ),
     ],
 )
 def test_an_impossible_ingestion_is_refused_at_once(

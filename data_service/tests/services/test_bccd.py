@@ -32,7 +32,7 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Iterator[IngestionReport
     Base.metadata.create_all(deps.database.engine)
     create_project(deps.database, ProjectCreate(name="bccd"))
     ingestion = Ingestion("job", "bccd", IngestionCreate(path=str(folder), as_oracle=True))
-    yield ingest(settings, deps.database, deps.store, ingestion, lambda fraction, message: None)
+    yield ingest(deps.ingestion, ingestion, lambda fraction, message: None)
     version = get_version(deps.database, "bccd", 1)
     assert version.n_images == {"train": 0, "val": 44, "gate": 43, "test": 72}
     deps.close()

@@ -271,7 +271,7 @@ def test_a_killed_ingestion_ends_like_one_that_was_not(
 
     def run(project: str, progress: Callable[[float, str], None]) -> IngestionReport:
         ingestion = Ingestion(f"job-{project}", project, request)
-        return ingest(deps.settings, deps.database, deps.store, ingestion, progress)
+        return ingest(deps.ingestion, ingestion, progress)
 
     for name in ("killed", "whole"):
         create_project(deps.database, ProjectCreate(name=name, seed=3))
@@ -299,7 +299,7 @@ def test_images_of_an_ingestion_under_way_are_not_seen(deps: Dependencies, tmp_p
 
     ingestion = Ingestion("job", "farm", IngestionCreate(path=str(root)))
     with pytest.raises(_Killed):
-        ingest(deps.settings, deps.database, deps.store, ingestion, die)
+        ingest(deps.ingestion, ingestion, die)
     assert get_project(deps.database, "farm").n_images == 0
     assert list_images(deps.database, "farm", ImageQuery()).images == ()
 
@@ -337,8 +337,10 @@ def test_paths_outside_the_roots_are_forbidden(
 
 def test_exactly_one_source_is_needed(deps: Dependencies) -> None:
     ingestion = Ingestion("job", "farm", IngestionCreate())
-    with pytest.raises(BadRequest, match="an ingestion needs either path or upload_id"):
-        ingest(deps.settings, deps.database, deps.store, ingestion, lambda f, m: None)
+    with pytest.raises(
+        BadRequest, match="needs one of path, upload_id, urls_upload_id, s3: got none"
+    ):
+        ingest(deps.ingestion, ingestion, lambda f, m: None)
 
 
 def test_boxes_of_coco_become_normalised(deps: Dependencies, ingest_files: IngestFiles) -> None:

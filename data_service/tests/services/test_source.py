@@ -9,6 +9,18 @@ from data_service.tests.builders import png, zipped
 from shared.models.data import IngestionCreate
 
 
+def reader_of(deps: Dependencies) -> Reader:
+    return Reader(
+        deps.settings,
+        deps.database,
+        deps.store,
+        deps.remote,
+        "farm",
+        "job",
+        lambda f, message: None,
+    )
+
+
 def test_an_archive_is_unpacked_into_a_folder_of_its_job_that_is_removed(
     deps: Dependencies, tmp_path: Path
 ) -> None:
@@ -18,7 +30,7 @@ def test_an_archive_is_unpacked_into_a_folder_of_its_job_that_is_removed(
     left = work / "job" / "files" / "of_a_killed_attempt.png"
     left.parent.mkdir(parents=True)
     left.write_bytes(png(2))
-    reader = Reader(deps.settings, deps.database, deps.store, "farm", "job")
+    reader = reader_of(deps)
     with open_source(reader, IngestionCreate(path=str(path))) as source:
         assert source.tree.names == ("a.png",)
         assert source.tree.root == work.resolve() / "job" / "files"
@@ -37,7 +49,7 @@ def test_what_jobs_that_ended_left_behind_is_removed(deps: Dependencies) -> None
 def test_a_named_pipe_is_no_source(deps: Dependencies, tmp_path: Path) -> None:
     path = tmp_path / "roots" / "pipe.zip"
     os.mkfifo(path)
-    reader = Reader(deps.settings, deps.database, deps.store, "farm", "job")
+    reader = reader_of(deps)
     with (
         pytest.raises(UnknownPath, match=r"unknown path: '.*/pipe.zip'"),
         open_source(reader, IngestionCreate(path=str(path))),

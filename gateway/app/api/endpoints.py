@@ -23,11 +23,19 @@ async def list_jobs(
     project: str | None = None,
     state: JobState | None = None,
     round_id: str | None = None,
+    parent_id: Annotated[str | None, Query(description="The parts of this job.")] = None,
     limit: Annotated[int, Query(ge=1, le=1000)] = 100,
 ) -> list[JobView]:
     found = await run_in_threadpool(
-        deps.jobs.list, project=project, state=state, round_id=round_id, limit=limit
+        deps.jobs.list,
+        project=project,
+        state=state,
+        round_id=round_id,
+        parent_id=parent_id,
+        limit=limit,
     )
+    if not found and parent_id is not None:
+        await run_in_threadpool(deps.jobs.get, parent_id)
     if not found and project is not None:
         await require_project(deps.proxy, project, request.state.request_id, principal.name)
     if not found and round_id is not None:

@@ -23,6 +23,7 @@ RESOURCES: Mapping[str, Service] = {
     "ingestions": "data_service",
     "images": "data_service",
     "dataset-versions": "data_service",
+    "predict": "inference_service",
     "predictions": "inference_service",
     "scorings": "inference_service",
     "reindexings": "inference_service",
@@ -44,7 +45,7 @@ RESOURCES: Mapping[str, Service] = {
 }
 
 # What takes files as its body, however large they may be by the settings.
-FILE_RESOURCES = frozenset({"uploads", "predictions"})
+FILE_RESOURCES = frozenset({"uploads", "predict"})
 # Every other body is JSON, which a service reads whole.
 MAX_JSON_BYTES = 32 << 20
 
@@ -62,6 +63,8 @@ def service_of(path: str) -> Service:
             raise BadRequest(msg)
         case ["", "v1", "projects"] | ["", "v1", "projects", _] | ["", "v1", "files", *_]:
             return "data_service"
+        case ["", "v1", "batches", *_]:
+            return "inference_service"
         case ["", "v1", "projects", _, resource, *_] if resource in RESOURCES:
             return RESOURCES[resource]
         case _:
@@ -73,6 +76,8 @@ def max_body_bytes(path: str, max_upload_bytes: int) -> int:
     """Return how large a caller's body may be on a path."""
     match path.split("/"):
         case ["", "v1", "projects", _, resource, *_] if resource in FILE_RESOURCES:
+            return max_upload_bytes
+        case ["", "v1", "batches"] | ["", "v1", "projects", _, "models", "imports"]:
             return max_upload_bytes
         case _:
             return min(MAX_JSON_BYTES, max_upload_bytes)

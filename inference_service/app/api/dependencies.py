@@ -1,5 +1,6 @@
 """What routes are given."""
 
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -7,18 +8,23 @@ from fastapi import Depends, Request
 from pydantic import ValidationError
 from starlette.datastructures import UploadFile
 
-from inference_service.app.models.schemas import StoredImageRef
+from inference_service.app.core.images import MAX_IMAGE_BYTES
+from inference_service.app.models.schemas import ImageSource
 from inference_service.app.wiring import Dependencies
 from shared.errors import TooLarge, UnsupportedMedia, ValidationFailed
+
+# Base64 and its decoded bytes are both in memory for a moment.
+MAX_JSON_BYTES = 32 << 20
 
 
 @dataclass(frozen=True)
 class SentImage:
-    """What a prediction request holds: the bytes of a file, or the id of a stored image."""
+    """What a prediction request holds: the bytes of a file, or where to find them."""
 
-    data: bytes
-    name: str
+    data: bytes = b""
+    name: str = "image"
     image_id: str | None = None
+    url: str | None = None
 
 
 def dependencies(request: Request) -> Dependencies:
@@ -29,36 +35,59 @@ def dependencies(request: Request) -> Dependencies:
 Deps = Annotated[Dependencies, Depends(dependencies)]
 
 
-async def sent_image(request: Request, deps: Deps) -> SentImage:
-    _refuse_large(int(request.headers.get("content-length") or 0), deps)
+async def sent_image(request: Request, deps: Deps) -> AsyncIterator[SentImage]:
+    announced = request.headers.get("content-length", "")
+    _refuse_large(int(announced) if announced.isdecimal() else 0, _limit(deps))
+    # Before the body is read: what does not get in takes no memory.
+    with deps.in_flight.enter():
+        yield await _read(request, deps)
+
+
+async def _read(request: Request, deps: Dependencies) -> SentImage:
     kind = request.headers.get("content-type", "").split(";")[0].strip().lower()
     if kind == "application/json":
-        return SentImage(b"", "", _parse_ref(await request.body()).image_id)
+        source = _parse(await _body(request, MAX_JSON_BYTES))
+        return SentImage(source.image or b"", "image", source.image_id, source.url)
+    if kind.startswith("image/"):
+        return SentImage(await _body(request, _limit(deps)))
     if kind != "multipart/form-data":
-        msg = f"expected multipart/form-data or application/json: {kind!r}"
+        msg = f"expected multipart/form-data, application/json or image/*: {kind!r}"
         raise UnsupportedMedia(msg)
     async with request.form(max_files=1, max_fields=10) as form:
         file = form.get("file")
         if not isinstance(file, UploadFile):
             msg = "file: the form needs an image in the field `file`"
             raise ValidationFailed(msg)
-        _refuse_large(file.size or 0, deps)
+        _refuse_large(file.size or 0, _limit(deps))
         return SentImage(await file.read(), file.filename or "file")
 
 
 Sent = Annotated[SentImage, Depends(sent_image)]
 
 
-def _refuse_large(n_bytes: int, deps: Dependencies) -> None:
-    limit = deps.settings.max_upload_mb * 2**20
+async def _body(request: Request, limit: int) -> bytes:
+    parts: list[bytes] = []
+    n_bytes = 0
+    async for part in request.stream():
+        n_bytes += len(part)
+        _refuse_large(n_bytes, limit)
+        parts.append(part)
+    return b"".join(parts)
+
+
+def _limit(deps: Dependencies) -> int:
+    return min(deps.settings.max_upload_mb << 20, MAX_IMAGE_BYTES)
+
+
+def _refuse_large(n_bytes: int, limit: int) -> None:
     if n_bytes > limit:
         msg = f"request of {n_bytes} bytes, limit {limit}"
         raise TooLarge(msg)
 
 
-def _parse_ref(body: bytes) -> StoredImageRef:
+def _parse(body: bytes) -> ImageSource:
     try:
-        return StoredImageRef.model_validate_json(body)
+        return ImageSource.model_validate_json(body)
     except ValidationError as exc:
         first = exc.errors()[0]
         msg = f"{'.'.join(map(str, first['loc'])) or 'body'}: {first['msg']}"

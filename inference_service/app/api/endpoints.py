@@ -4,10 +4,11 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Response
 
-from inference_service.app.api.dependencies import Deps, Sent
-from inference_service.app.models.schemas import ReindexCreate, SimilarImage, StoredImageRef
+from inference_service.app.api.dependencies import Deps, Sent, SentImage
+from inference_service.app.models.schemas import ImageSource, ReindexCreate, SimilarImage
+from inference_service.app.services.prediction import ImageBytes
 from inference_service.app.services.stored import scored_view
-from shared.images import n_pixels_of
+from inference_service.app.wiring import Dependencies
 from shared.jobs.store import JobSubmit
 from shared.models.geometry import MAX_INTEGER
 from shared.models.jobs import JobView
@@ -28,34 +29,25 @@ Version = Annotated[
     Query(ge=0, le=MAX_INTEGER, description="0: the base model; unset: production."),
 ]
 
-_FILE = {
-    "type": "object",
-    "required": ["file"],
-    "properties": {"file": {"type": "string", "format": "binary"}},
-}
+_BYTES = {"type": "string", "format": "binary"}
+_FORM = {"type": "object", "required": ["file"], "properties": {"file": _BYTES}}
 PREDICTION_BODY: dict[str, Any] = {
     "requestBody": {
         "required": True,
         "content": {
-            "multipart/form-data": {"schema": _FILE},
-            "application/json": {"schema": StoredImageRef.model_json_schema()},
+            "multipart/form-data": {"schema": _FORM},
+            "application/json": {"schema": ImageSource.model_json_schema()},
+            "image/*": {"schema": _BYTES},
         },
     }
 }
 
 
-@router.post("/predictions", openapi_extra=PREDICTION_BODY)
+@router.post("/predict", openapi_extra=PREDICTION_BODY)
 def predict(
     project: str, sent: Sent, deps: Deps, response: Response, batch: Batch = None
 ) -> Prediction:
-    predictor = deps.predictor
-    image = (
-        predictor.uploaded(sent.data, sent.name, batch)
-        if sent.image_id is None
-        else predictor.stored(project, sent.image_id, batch)
-    )
-    with deps.pixels.spend(n_pixels_of(image.data)):
-        prediction = predictor.predict(project, image)
+    prediction = deps.predictor.predict(project, _image(project, sent, deps, batch))
     response.headers["X-Model-Version"] = str(prediction.model_version)
     response.headers["X-Inference-Ms"] = f"{prediction.seconds * 1000:.1f}"
     return prediction
@@ -104,6 +96,14 @@ def reindex(project: str, deps: Deps) -> JobView:
     deps.neighbours.gateway.project(project)
     with deps.database.transaction() as session:
         return deps.jobs.submit(session, JobSubmit("inference.reindex", project, ReindexCreate()))
+
+
+def _image(project: str, sent: SentImage, deps: Dependencies, batch: str | None) -> ImageBytes:
+    if sent.image_id is not None:
+        return deps.predictor.stored(project, sent.image_id, batch)
+    if sent.url is not None:
+        return deps.predictor.fetched(sent.url, batch)
+    return deps.predictor.uploaded(sent.data, sent.name, batch)
 
 
 def _version(deps: Deps, project: str, given: int | None) -> int:

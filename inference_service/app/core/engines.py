@@ -1,72 +1,120 @@
-"""Which engine is fastest for a model on this machine: measured once, and kept with its files."""
+"""Which engine is fastest for a network on this machine: measured once, and remembered."""
 
+import fcntl
 import os
 import platform
 import statistics
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
 import structlog
+from pydantic import Field, ValidationError
 
-from inference_service.app.core.loading import ENGINES, Engine, RuntimeOptions, load_runtime
+from inference_service.app.core.loading import ENGINES, RuntimeOptions, load_runtime
 from inference_service.app.core.runtime import DetectionOptions, DetectorRuntime, RuntimeInput
 from inference_service.app.core.tapped_runtime import BATCH
-from shared.detector.package import read_info
+from shared.detector.info import PackageInfo, read_info
 from shared.models.geometry import Frozen
+from shared.models.registry import Engine, EngineChoice
 
 log = structlog.stdlib.get_logger()
 
-CHOICE_FILE = "engine.json"
 LIBRARIES = ("torch", "onnxruntime", "openvino")
 REPEATS = 3
 
 
-class EngineChoice(Frozen):
-    """What was measured: images a second of each engine, whole batches at the model's own size."""
+class Choices(Frozen):
+    """What was measured on this machine, by network; networks of one shape are equally fast."""
 
-    machine: str
-    engine: Engine
-    images_per_s: dict[Engine, float]
+    by_network: dict[str, EngineChoice] = Field(default={})
 
 
-def load_fastest(folder: Path, options: RuntimeOptions) -> DetectorRuntime:
-    """Return the detector of a model package in the engine that is fastest for it here.
+@dataclass(frozen=True)
+class Engines:
+    """Loads detectors in the engine that is fastest for them here.
 
-    Measured at the first load, a few seconds; a package without a graph has PyTorch alone.
+    Attributes:
+        path: of the file that remembers what was measured.
+        options: how an engine computes.
+        given: the engine to take without measuring, if it can.
+    """
+
+    path: Path
+    options: RuntimeOptions
+    given: Engine | None = None
+
+    def load(self, folder: Path) -> DetectorRuntime:
+        """Return the detector of a model package.
+
+        The first of its shape is measured, a few seconds; a package without a graph has PyTorch
+        alone.
+
+        Raises:
+            CorruptPackage: the package is damaged.
+        """
+        return load_runtime(folder, self.options, self.choose(folder))
+
+    def choose(self, folder: Path) -> EngineChoice:
+        """Return the engine for a package.
+
+        Raises:
+            CorruptPackage: the package is damaged.
+        """
+        info = read_info(folder)
+        machine = this_machine(self.options)
+        if info.graph_sha256 is None or self.given is not None:
+            engine = self.given if info.graph_sha256 and self.given else "pytorch"
+            return EngineChoice(engine=engine, machine=machine)
+        with self._locked():
+            known = self._read()
+            choice = known.by_network.get(network := _network(info))
+            if choice is None or choice.machine != machine:
+                choice = measure(folder, self.options)
+                self._write(Choices(by_network={**known.by_network, network: choice}))
+                log.info("engine.chosen", network=network, **choice.model_dump())
+        return choice
+
+    def _read(self) -> Choices:
+        try:
+            return Choices.model_validate_json(self.path.read_bytes())
+        except FileNotFoundError:
+            return Choices()
+        except ValidationError as exc:
+            log.warning("engine.measured_again", path=str(self.path), reason=str(exc))
+            return Choices()
+
+    def _write(self, choices: Choices) -> None:
+        # Half a file would have every model refused.
+        beside = self.path.with_suffix(".tmp")
+        beside.write_text(choices.model_dump_json(indent=2) + "\n")
+        beside.replace(self.path)
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        """Let one process measure at a time: they would slow each other down."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with self.path.with_suffix(".lock").open("w") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield
+
+
+def measure(folder: Path, options: RuntimeOptions) -> EngineChoice:
+    """Return the fastest engine for a package with a graph.
 
     Raises:
         CorruptPackage: the package is damaged.
     """
-    graph = read_info(folder).graph_sha256
-    engine = choose(folder, options).engine if graph else "pytorch"
-    return load_runtime(folder, options, engine)
-
-
-def choose(folder: Path, options: RuntimeOptions) -> EngineChoice:
-    """Return the choice that lies beside the package, measured now if it was not made here.
-
-    Raises:
-        CorruptPackage: the package is damaged, or has no graph.
-    """
-    path, machine = folder / CHOICE_FILE, this_machine(options)
-    if path.is_file():
-        kept = EngineChoice.model_validate_json(path.read_bytes())
-        if kept.machine == machine:
-            return kept
     measured = {engine: _speed(folder, options, engine) for engine in ENGINES}
-    choice = EngineChoice(
-        machine=machine,
+    return EngineChoice(
         engine=max(measured, key=lambda engine: measured[engine]),
+        machine=this_machine(options),
         images_per_s={engine: round(speed, 2) for engine, speed in measured.items()},
     )
-    # Half a file would have the model refused at every load.
-    beside = path.with_suffix(f".{os.getpid()}")
-    beside.write_text(choice.model_dump_json(indent=2) + "\n")
-    beside.replace(path)
-    log.info("engine.chosen", **choice.model_dump())
-    return choice
 
 
 def this_machine(options: RuntimeOptions) -> str:
@@ -92,7 +140,7 @@ def _speed(folder: Path, options: RuntimeOptions, engine: Engine) -> float:
     """Return images a second of whole batches of landscape photos of the model's own size."""
     width = read_info(folder).image_size
     shape = (round(width * 3 / 4), width)
-    runtime = load_runtime(folder, options, engine)
+    runtime = load_runtime(folder, options, EngineChoice(engine=engine))
     rng = np.random.default_rng(0)
     batch = [
         RuntimeInput(rng.integers(0, 256, (*shape, 3), dtype=np.uint8), seed)
@@ -105,3 +153,9 @@ def _speed(folder: Path, options: RuntimeOptions, engine: Engine) -> float:
         runtime.detect(batch, DetectionOptions())
         seconds.append(time.perf_counter() - started)
     return BATCH / statistics.median(seconds[1:])
+
+
+def _network(info: PackageInfo) -> str:
+    """Return what the speed of a package depends on."""
+    shape = info.architecture.model_dump_json()
+    return f"{shape}, {len(info.classes)} classes, {info.image_size} px"

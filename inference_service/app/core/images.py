@@ -13,6 +13,8 @@ from shared.models.data import RejectionReason
 Pixels = NDArray[np.uint8]
 
 STATISTICS_SIZE = 256
+# Of one file to predict, which is read into memory whole.
+MAX_IMAGE_BYTES = 128 << 20
 
 
 class EmptyImage(BadRequest):

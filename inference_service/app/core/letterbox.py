@@ -46,6 +46,26 @@ class Letterbox:
             left_right=(round(pad_w - 0.1), round(pad_w + 0.1)),
         )
 
+    @classmethod
+    def into(
+        cls, width: int, height: int, shape: tuple[int, int], share: float = 1.0
+    ) -> "Letterbox":
+        """Return the placement in the middle of an input of exactly `shape` (height, width).
+
+        With a `share` below 1 the image is that much smaller than it could be.
+        """
+        scale = min(shape[0] / height, shape[1] / width) * share
+        inner = max(round(width * scale), 1), max(round(height * scale), 1)
+        pad_w, pad_h = shape[1] - inner[0], shape[0] - inner[1]
+        return cls(
+            width=width,
+            height=height,
+            scale=scale,
+            inner_wh=inner,
+            top_bottom=(pad_h // 2, pad_h - pad_h // 2),
+            left_right=(pad_w // 2, pad_w - pad_w // 2),
+        )
+
     @property
     def shape(self) -> tuple[int, int]:
         """Return height and width of the network's input."""

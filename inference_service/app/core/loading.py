@@ -2,19 +2,21 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, get_args
+from typing import get_args
 
 import torch
 
-from inference_service.app.core.tapped_runtime import TappedRuntime
+from inference_service.app.core.tapped_runtime import DetectorKind, TappedRuntime
 from inference_service.app.core.torch_trunk import TorchTrunk
 from inference_service.app.core.trunk import Head, Trunk
-from shared.detector.package import BASES, checked_graph, load_package, new_model
+from shared.detector.info import checked_graph
+from shared.detector.package import BASES, load_package, new_model
 from shared.detector.ultralytics_env import DetectionModel
+from shared.models.registry import Engine, EngineChoice
 
 BASE_IMAGE_SIZE = 320
-Engine = Literal["pytorch", "onnxruntime", "openvino"]
 ENGINES: tuple[Engine, ...] = get_args(Engine)
+IN_PYTORCH = EngineChoice(engine="pytorch")
 
 
 @dataclass(frozen=True)
@@ -31,16 +33,16 @@ class RuntimeOptions:
 
 
 def torch_runtime(
-    model: DetectionModel, classes: tuple[str, ...], image_size: int, options: RuntimeOptions
+    model: DetectionModel, kind: DetectorKind, options: RuntimeOptions
 ) -> TappedRuntime:
     """Return a detector in PyTorch; `model` is taken over."""
     head = Head.of(model)
     trunk = TorchTrunk(model, options.threads, bf16=options.bf16)
-    return TappedRuntime(trunk, head, classes, image_size)
+    return TappedRuntime(trunk, head, kind)
 
 
 def load_runtime(
-    folder: Path, options: RuntimeOptions | None = None, engine: Engine = "pytorch"
+    folder: Path, options: RuntimeOptions | None = None, chosen: EngineChoice = IN_PYTORCH
 ) -> TappedRuntime:
     """Return the detector of a model package.
 
@@ -49,10 +51,11 @@ def load_runtime(
     """
     how = options or RuntimeOptions()
     model, info = load_package(folder)
-    if engine == "pytorch":
-        return torch_runtime(model, info.classes, info.image_size, how)
-    trunk = _trunk(engine, checked_graph(folder, info), how.threads)
-    return TappedRuntime(trunk, Head.of(model), info.classes, info.image_size)
+    kind = DetectorKind(info.classes, info.image_size, chosen)
+    if chosen.engine == "pytorch":
+        return torch_runtime(model, kind, how)
+    trunk = _trunk(chosen.engine, checked_graph(folder, info), how.threads)
+    return TappedRuntime(trunk, Head.of(model), kind)
 
 
 def load_base_runtime(
@@ -75,7 +78,8 @@ def load_base_runtime(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         model = new_model(("object",), base, downloads)
-    return torch_runtime(model, ("object",), BASE_IMAGE_SIZE, options or RuntimeOptions())
+    kind = DetectorKind(("object",), BASE_IMAGE_SIZE, IN_PYTORCH)
+    return torch_runtime(model, kind, options or RuntimeOptions())
 
 
 def _trunk(engine: Engine, graph: Path, threads: int) -> Trunk:

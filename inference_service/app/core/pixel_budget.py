@@ -21,7 +21,7 @@ class PixelBudget:
 
     def __init__(self, n_pixels: float, wait_s: float = WAIT_S) -> None:
         """Allow `n_pixels` at once; a request waits up to `wait_s` for its part."""
-        self._total = n_pixels
+        self.total = n_pixels
         self._free = n_pixels
         self._wait_s = wait_s
         self._changed = threading.Condition()
@@ -33,10 +33,10 @@ class PixelBudget:
         Raises:
             DecodingBusy: others held them too long.
         """
-        taken = min(n_pixels, self._total)
+        taken = min(n_pixels, self.total)
         with self._changed:
             if not self._changed.wait_for(lambda: self._free >= taken, self._wait_s):
-                msg = f"image decoding: others are at work on {self._total / 1e6:g} megapixels"
+                msg = f"image decoding: others are at work on {self.total / 1e6:g} megapixels"
                 raise DecodingBusy(msg)
             self._free -= taken
         try:

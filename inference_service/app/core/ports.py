@@ -6,7 +6,7 @@ from typing import Protocol
 
 from inference_service.app.core.runtime import DetectorRuntime
 from shared.models.data import ImageView, ProjectView, Split
-from shared.models.registry import ModelView
+from shared.models.registry import EngineChoice, ModelView
 
 
 class Registry(Protocol):
@@ -24,6 +24,9 @@ class Registry(Protocol):
     def calibration_json(self, project: str, version: int) -> str | None:
         """Return a version's calibration manifest as it was written."""
 
+    def log_engine(self, project: str, version: int, choice: EngineChoice) -> None:
+        """Keep which engine computes a version on one kind of machine."""
+
 
 class Gateway(Protocol):
     """The part of `shared.client.GatewayClient` that knows projects and images."""
@@ -35,9 +38,9 @@ class Gateway(Protocol):
         """Return one image's record."""
 
     def iter_images(
-        self, project: str, *, split: Split | None = None, labelled: bool | None = None
+        self, project: str, *, split: Split | None = None, after: str | None = None
     ) -> Iterator[ImageView]:
-        """Yield every image, ordered by id."""
+        """Yield every image, ordered by id; only those after the id `after`, if given."""
 
 
 Load = Callable[[Path], DetectorRuntime]

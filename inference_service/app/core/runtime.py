@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from inference_service.app.core.images import Pixels
+from shared.models.registry import EngineChoice
 
 FloatArray = NDArray[np.float32]
 
@@ -75,6 +76,10 @@ class DetectorRuntime(Protocol):
     @property
     def classes(self) -> tuple[str, ...]:
         """Return the class names in the order of the scores."""
+
+    @property
+    def engine(self) -> EngineChoice:
+        """Return what computes it, and why that."""
 
     def detect(
         self, images: Sequence[RuntimeInput], options: DetectionOptions

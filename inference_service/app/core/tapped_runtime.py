@@ -19,6 +19,7 @@ from inference_service.app.core.passes import (
 from inference_service.app.core.runtime import DetectionOptions, RuntimeInput, RuntimeOutput
 from inference_service.app.core.trunk import Head, Tapped, Trunk
 from shared.detector.ultralytics_env import nms
+from shared.models.registry import EngineChoice
 from shared.served import with_background
 
 # Torchvision is imported above because Ultralytics suppresses with it where some other module has
@@ -27,6 +28,21 @@ from shared.served import with_background
 
 # Measured on 2 cores, 320 px: 65 images/s one by one, 103 in eights, 106 in sixteens.
 BATCH = 8
+
+
+@dataclass(frozen=True)
+class DetectorKind:
+    """What a detector sees, how large it looks, and what computes it.
+
+    Attributes:
+        classes: names in the order of the scores.
+        image_size: longer side of an image in the network, pixels.
+        engine: of the trunk.
+    """
+
+    classes: tuple[str, ...]
+    image_size: int
+    engine: EngineChoice
 
 
 @dataclass(frozen=True)
@@ -46,24 +62,28 @@ class _Kept:
 class TappedRuntime:
     """A YOLOv8 network: the trunk once, by an engine; the head behind the dropout T times, here."""
 
-    def __init__(self, trunk: Trunk, head: Head, classes: tuple[str, ...], image_size: int) -> None:
-        """Look through `trunk`, whose head is `head`, at images of `image_size` pixels."""
+    def __init__(self, trunk: Trunk, head: Head, kind: DetectorKind) -> None:
+        """Look through `trunk`, whose head is `head`."""
         self._trunk = trunk
         self._head = head
-        self._classes = classes
-        self._image_size = image_size
+        self._kind = kind
 
     @property
     def classes(self) -> tuple[str, ...]:
         """Return the class names in the order of the scores."""
-        return self._classes
+        return self._kind.classes
+
+    @property
+    def engine(self) -> EngineChoice:
+        """Return what computes it, and why that."""
+        return self._kind.engine
 
     def detect(
         self, images: Sequence[RuntimeInput], options: DetectionOptions
     ) -> list[RuntimeOutput]:
         """Return what is seen in each image, in their order."""
         boxes = [
-            Letterbox.fit(i.pixels.shape[1], i.pixels.shape[0], self._image_size * i.scale)
+            Letterbox.fit(i.pixels.shape[1], i.pixels.shape[0], self._kind.image_size * i.scale)
             for i in images
         ]
         outputs: dict[int, RuntimeOutput] = {}
@@ -87,7 +107,7 @@ class TappedRuntime:
             conf_thres=options.score_threshold,
             iou_thres=options.nms_iou,
             max_det=options.max_boxes,
-            nc=len(self._classes),
+            nc=len(self._kind.classes),
             # Its own limit would drop the boxes of the images that come late on a slow machine.
             max_time_img=3600.0,
             return_idxs=True,
@@ -99,7 +119,9 @@ class TappedRuntime:
     ) -> tuple[Tensor, Tensor]:
         """Return the class scores (N, C, T) and boxes (N, 4, T) of every pass at kept anchors."""
         n_passes, seed = how
-        scores, boxes = (torch.empty((len(anchors), n, n_passes)) for n in (len(self._classes), 4))
+        scores, boxes = (
+            torch.empty((len(anchors), n, n_passes)) for n in (len(self._kind.classes), 4)
+        )
         masks = draw_masks(self._head.levels, self._head.dropout, n_passes, seed)
         start = 0
         for n, (level, drawn) in enumerate(zip(self._head.levels, masks, strict=True)):

@@ -1,12 +1,20 @@
 """Copies of registered models on this machine, so that serving does not need the registry."""
 
+import fcntl
 import shutil
 import uuid
 from datetime import datetime
 from pathlib import Path
 
+import structlog
+
 from inference_service.app.core.ports import Registry
+from shared.detector.info import CorruptPackage, file_sha256, read_any
+from shared.errors import BackendUnavailable, UpstreamFailed
 from shared.models.geometry import Frozen
+from shared.models.registry import EngineChoice
+
+log = structlog.stdlib.get_logger()
 
 CURRENT = "current.json"
 
@@ -36,17 +44,35 @@ class LocalModels:
         """
         target = self.path(project, version)
         # A copy of an earlier registry's model of this number is another model.
-        if self._holds(target, self._registry.get(project, version).weights_sha256):
+        wanted = self._registry.get(project, version).weights_sha256
+        if self._holds(target, wanted):
             return target
+        target.parent.mkdir(parents=True, exist_ok=True)
+        # Workers that share a folder are all sent for a new version at the same moment.
+        with (target.parent / f".{target.name}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not self._holds(target, wanted):
+                self._download(project, version, target)
+        return target
+
+    def _download(self, project: str, version: int, target: Path) -> None:
         temporary = target.with_name(f".{target.name}-{uuid.uuid4().hex}")
-        temporary.mkdir(parents=True)
+        temporary.mkdir()
         try:
             package = self._registry.download(project, version, temporary)
             shutil.rmtree(target, ignore_errors=True)
-            shutil.move(package, target)
+            package.rename(target)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
-        return target
+
+    def tell_engine(self, project: str, version: int, choice: EngineChoice) -> None:
+        """Tell the registry which engine computes a version here; people read it, nothing else."""
+        if not choice.images_per_s:
+            return
+        try:
+            self._registry.log_engine(project, version, choice)
+        except (BackendUnavailable, UpstreamFailed) as exc:
+            log.warning("engine.not_told", project=project, version=version, reason=str(exc))
 
     def path(self, project: str, version: int) -> Path:
         """Return where a version's package lies, or would lie."""
@@ -73,10 +99,9 @@ class LocalModels:
     @staticmethod
     def _holds(folder: Path, sha256: str) -> bool:
         """Tell whether a folder has the package with these weights, undamaged."""
-        from shared.detector.package import WEIGHTS_FILE, CorruptPackage, file_sha256, read_info
-
         try:
-            told = read_info(folder).weights_sha256
-            return told == (sha256 or told) and file_sha256(folder / WEIGHTS_FILE) == told
+            info = read_any(folder)
+            told = info.weights_sha256
+            return told == (sha256 or told) and file_sha256(folder / info.weights_file) == told
         except (CorruptPackage, OSError):
             return False

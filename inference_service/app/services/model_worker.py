@@ -1,25 +1,23 @@
-"""One thread that owns one model: requests wait in a bounded queue for their own answer."""
+"""One thread that owns one model: what waits is looked at together, up to a batch."""
 
 import queue
 import threading
+from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import ClassVar
 
+from inference_service.app.core.in_flight import ServingBusy
 from inference_service.app.core.runtime import DetectionOptions, DetectorRuntime
 from inference_service.app.core.scored import Picture, score_pictures
-from shared.errors import BackendUnavailable
 from shared.predictions import ScoredImage
 
-QUEUE_SIZE = 32
+QUEUE_SIZE = 64
 # More than in shards, where 100 are kept: nobody asks a shard for every box of a crowd.
 SERVED = DetectionOptions(max_boxes=300)
 
 
-class ServingBusy(BackendUnavailable):
-    """As many requests wait for the model as may."""
-
-    headers: ClassVar[dict[str, str]] = {"Retry-After": "1"}
+# As many as a detector takes at a time.
+BATCH = 8
 
 
 class WorkerClosed(Exception):
@@ -39,7 +37,7 @@ class ModelWorker:
         """Take over `runtime` and start the thread."""
         self.classes = runtime.classes
         self._runtime = runtime
-        self._queue: queue.Queue[_Request | None] = queue.Queue(queue_size + 1)
+        self._queue: queue.Queue[_Request | None] = queue.Queue(queue_size + 2)
         self._size = queue_size
         self._lock = threading.Lock()
         self._closed = False
@@ -80,11 +78,32 @@ class ModelWorker:
         self._thread.join()
 
     def _run(self) -> None:
-        while (request := self._queue.get()) is not None:
-            try:
-                scored = score_pictures(self._runtime, [request.picture], SERVED)
-            # The request's own thread raises it; this one lives on for the others.
-            except BaseException as exc:  # noqa: BLE001
-                request.answer.set_exception(exc)
-            else:
-                request.answer.set_result(scored[0])
+        while batch := self._next_batch():
+            self._answer(batch)
+
+    def _next_batch(self) -> list[_Request]:
+        """Return what waits, at least one request and at most a batch; none at the end."""
+        batch: list[_Request] = []
+        # Nobody waits for a batch to fill: it fills while the model works on the one before.
+        while len(batch) < BATCH and not (batch and self._queue.empty()):
+            request = self._queue.get()
+            if request is None:
+                # Nothing comes after it.
+                self._queue.put(None)
+                break
+            batch.append(request)
+        return batch
+
+    def _answer(self, batch: Sequence[_Request]) -> None:
+        try:
+            scored = score_pictures(self._runtime, [r.picture for r in batch], SERVED)
+        # The request's own thread raises it; this one lives on for the others.
+        except BaseException as exc:  # noqa: BLE001
+            if len(batch) == 1:
+                batch[0].answer.set_exception(exc)
+                return
+            for request in batch:
+                self._answer([request])
+        else:
+            for request, answer in zip(batch, scored, strict=True):
+                request.answer.set_result(answer)

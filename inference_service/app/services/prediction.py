@@ -6,11 +6,14 @@ import uuid
 from dataclasses import dataclass
 
 from inference_service.app.core.images import decode_image
+from inference_service.app.core.pixel_budget import PixelBudget
 from inference_service.app.core.ports import Gateway
 from inference_service.app.core.scored import Picture
 from inference_service.app.services.served_log import ServedLog
 from inference_service.app.services.serving import Serving
 from shared.database import utcnow
+from shared.fetch import Fetcher
+from shared.images import n_pixels_of
 from shared.models.geometry import Detection
 from shared.models.registry import Prediction
 from shared.objects.port import ObjectStore
@@ -37,11 +40,12 @@ class Predictor:
     served_log: ServedLog
     gateway: Gateway
     store: ObjectStore
-    max_pixels: float
+    fetcher: Fetcher
+    pixels: PixelBudget
 
     def uploaded(self, data: bytes, name: str, batch: str | None) -> ImageBytes:
         """Return an image that came with the request; its id is the SHA-256 of its bytes."""
-        return ImageBytes(hashlib.sha256(data).hexdigest(), data, name, batch)
+        return ImageBytes(image_id_of(data), data, name, batch)
 
     def stored(self, project: str, image_id: str, batch: str | None) -> ImageBytes:
         """Return a stored image.
@@ -52,16 +56,29 @@ class Predictor:
         image = self.gateway.image(project, image_id)
         return ImageBytes(image.id, self.store.get(image.key), image.name, batch)
 
+    def fetched(self, url: str, batch: str | None) -> ImageBytes:
+        """Return the image at a public address.
+
+        Raises:
+            UrlRefused, UrlFailed, TooLarge: about the address, or what is there.
+        """
+        return self.uploaded(self.fetcher.get(url), url, batch)
+
     def predict(self, project: str, image: ImageBytes) -> Prediction:
         """Return what the production model sees.
 
         Raises:
             NoProductionModel: the project has none yet.
             ServingBusy: too many requests wait for it.
+            DecodingBusy: too many pixels are being worked on.
             CorruptImage, EmptyImage, ImageTooLarge, UnsupportedImage: about the image.
         """
+        with self.pixels.spend(n_pixels_of(image.data)):
+            return self._predict(project, image)
+
+    def _predict(self, project: str, image: ImageBytes) -> Prediction:
         started = time.perf_counter()
-        pixels = decode_image(image.data, self.max_pixels, image.name)
+        pixels = decode_image(image.data, self.pixels.total, image.name)
         # Which split it would belong to means nothing here; it is never written.
         picture = Picture(image.image_id, "test", pixels)
         model, scored = self.serving.score(project, picture)
@@ -82,6 +99,11 @@ class Predictor:
         )
         self.served_log.append(project, prediction.model_version, served)
         return prediction
+
+
+def image_id_of(data: bytes) -> str:
+    """Return the id that a file has once it is stored."""
+    return hashlib.sha256(data).hexdigest()
 
 
 def detections(scored: ScoredImage, thresholds: Thresholds) -> tuple[Detection, ...]:

@@ -1,23 +1,37 @@
 """Scoring of stored images into prediction shards and the vector index."""
 
 import hashlib
-import time
-from collections.abc import Callable, Container, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+import os
+from collections.abc import Callable, Container, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import chain, compress, islice
 
+from inference_service.app.core.ahead import read_ahead
 from inference_service.app.core.images import decode_image
-from inference_service.app.core.ports import Gateway, Load
+from inference_service.app.core.ports import Gateway
 from inference_service.app.core.runtime import DetectionOptions, DetectorRuntime
 from inference_service.app.core.scored import Picture, score_pictures, without_boxes
-from inference_service.app.services.local_models import LocalModels
+from inference_service.app.models.schemas import ScoredPart, ScoringPart
+from inference_service.app.services.loaded import LoadedModel
+from shared.errors import NotFound
 from shared.models.data import ImageView, Split
-from shared.models.registry import ScoringCreate, ScoringResult
+from shared.models.registry import ScoringCreate
 from shared.objects.port import ObjectStore
-from shared.predictions import ScoredImage, read_shard, scored_keys, shard_prefix, write_shard
+from shared.predictions import (
+    ScoredImage,
+    has_shard,
+    read_shard,
+    scored_keys,
+    shard_prefix,
+    write_shard,
+)
 from shared.vectors.port import VectorRecord, VectorStore
 
 SHARD_IMAGES = 64
+# About a minute's work on a small machine; what a worker takes at a time.
+PART_IMAGES = 16 * SHARD_IMAGES
+DECODERS = min(4, os.cpu_count() or 1)
 # Decoded at a time: photos of 100 megapixels take 300 MB each, and the next chunk waits beside it.
 # Cut from the start of each shard, so that a restart meets equal batches and gets equal numbers.
 CHUNK_IMAGES = 8
@@ -46,118 +60,132 @@ class Scorer:
     gateway: Gateway
     store: ObjectStore
     vectors: VectorStore
-    models: LocalModels
-    load: Load
-    load_base: Callable[[], DetectorRuntime]
+    loaded: LoadedModel
     max_pixels: float
 
-    def score(self, project: str, request: ScoringCreate, progress: Progress) -> ScoringResult:
-        """Score every image that this version did not score yet.
+    def plan(self, project: str, request: ScoringCreate) -> list[ScoringPart]:
+        """Return the images that this version did not score yet, in parts.
 
-        Shards are the same images after a restart: what was lost is made again, equal. Asked for
-        consistency, images that were scored without it are scored again.
+        Asked for consistency, images that were scored without it are scored again; `settle` takes
+        them out of their older shards in the end.
+
+        Raises:
+            BackendUnavailable: a store or the gateway does not answer.
+        """
+        version = request.model_version
+        # The base model's boxes are thrown away.
+        consistency = request.consistency and version is not None
+        known = scored_keys(self.store, project, version, consistency=consistency)
+        return [
+            part
+            for split in dict.fromkeys(request.splits)
+            for part in self._parts(project, split, request, known)
+        ]
+
+    def settle(self, project: str, version: int) -> None:
+        """Take what was scored again with consistency out of its older shards.
+
+        Raises:
+            BackendUnavailable: the store does not answer.
+        """
+        newest = scored_keys(self.store, project, version, consistency=True)
+        for key in list(self.store.list(shard_prefix(project, version))):
+            images = list(read_shard(self.store, key))
+            rest = [s for s in images if newest.get(s.image_id, key) == key]
+            if not rest:
+                self.store.delete(key)
+            elif len(rest) < len(images):
+                write_shard(self.store, key, rest)
+
+    def _parts(
+        self, project: str, split: Split, request: ScoringCreate, known: Container[str]
+    ) -> Iterator[ScoringPart]:
+        """Cut ALL images of a split into shards first, so that what is known moves no border."""
+        images = self.gateway.iter_images(project, split=split)
+        after: str | None = None
+        while piece := list(islice(images, PART_IMAGES)):
+            wanted = [not (request.unlabelled_only and image.labelled) for image in piece]
+            new = [w and i.id not in known for i, w in zip(piece, wanted, strict=True)]
+            cut = range(0, len(piece), SHARD_IMAGES)
+            shards = (
+                tuple(i.id for i in compress(piece[n : n + SHARD_IMAGES], new[n:])) for n in cut
+            )
+            yield ScoringPart(
+                model_version=request.model_version,
+                n_passes=request.n_passes,
+                consistency=request.consistency,
+                split=split,
+                after=after,
+                shards=tuple(ids for ids in shards if ids),
+                n_known=sum(wanted) - sum(new),
+            )
+            after = piece[-1].id
+
+    def score_part(self, project: str, part: ScoringPart, progress: Progress) -> ScoredPart:
+        """Score the images of a part that no shard holds yet.
+
+        Shards are the same images after a restart: what was lost is made again, equal.
 
         Raises:
             UnknownModel: the project has no such version.
             BackendUnavailable: a store, the registry or the gateway does not answer.
         """
-        progress(0.0, "listing images")
-        version = request.model_version
-        # The base model's boxes are thrown away.
-        consistency = request.consistency and version is not None
-        known = scored_keys(self.store, project, version, consistency=consistency)
-        stale = scored_keys(self.store, project, version) if consistency else {}
-        shards, n_known = self._plan(project, request, known)
-        n_total, n_done, started = sum(len(s.images) for s in shards), 0, time.monotonic()
-        runtime = self._runtime(project, version) if shards else None
-        options = DetectionOptions(n_passes=request.n_passes)
-        for shard, scored in self._scored(runtime, shards, (options, consistency)):
-            held = {stale[i.id] for i in shard.images if i.id in stale}
-            self._take_out(shard, held - {shard.key(project, version)})
-            self._keep(project, version, shard, scored)
-            n_done += len(scored)
-            rate = n_done / (time.monotonic() - started)
-            progress(n_done / n_total, f"{n_done} of {n_total} images, {rate:.1f} images/s")
-        return ScoringResult(
-            project=project,
-            model_version=version,
-            n_scored=n_done,
-            n_known=n_known,
-            images_per_s=n_done / max(time.monotonic() - started, 1e-9),
-        )
+        version = part.model_version
+        shards = [
+            shard
+            for shard in self._shards(project, part)
+            if not has_shard(
+                self.store,
+                shard.key(project, version),
+                consistency=part.consistency and version is not None,
+            )
+        ]
+        n_done = part.n_images - sum(len(shard.images) for shard in shards)
+        runtime = self.loaded.get(project, version) if shards else None
+        written: Future[None] | None = None
+        with ThreadPoolExecutor(1, "write") as writer:
+            for shard, scored in self._scored(runtime, shards, part):
+                if written is not None:
+                    written.result()
+                written = writer.submit(self._keep, project, version, shard, scored)
+                n_done += len(scored)
+                progress(n_done / part.n_images, f"{n_done} of {part.n_images} images")
+            if written is not None:
+                written.result()
+        return ScoredPart(n_scored=part.n_images, n_known=part.n_known)
 
-    def _plan(
-        self, project: str, request: ScoringCreate, known: Container[str]
-    ) -> tuple[list[Shard], int]:
-        """Cut ALL images of a split into pieces first, so that what is known moves no border."""
-        shards: list[Shard] = []
-        n_known = 0
-        for split in dict.fromkeys(request.splits):
-            images = sorted(self.gateway.iter_images(project, split=split), key=lambda i: i.id)
-            for start in range(0, len(images), SHARD_IMAGES):
-                wanted = [
-                    i
-                    for i in images[start : start + SHARD_IMAGES]
-                    if not (request.unlabelled_only and i.labelled)
-                ]
-                new = tuple(i for i in wanted if i.id not in known)
-                n_known += len(wanted) - len(new)
-                if new:
-                    shards.append(Shard(split, new))
-        return shards, n_known
-
-    def _runtime(self, project: str, version: int | None) -> DetectorRuntime:
-        if version is None:
-            return self.load_base()
-        return self.load(self.models.fetch(project, version))
+    def _shards(self, project: str, part: ScoringPart) -> list[Shard]:
+        ids = set(chain.from_iterable(part.shards))
+        found: dict[str, ImageView] = {}
+        images = self.gateway.iter_images(project, split=part.split, after=part.after)
+        while len(found) < len(ids):
+            image = next(images, None)
+            if image is None:
+                msg = f"unknown image: {min(ids - found.keys())!r} of split {part.split!r}"
+                raise NotFound(msg)
+            if image.id in ids:
+                found[image.id] = image
+        return [Shard(part.split, tuple(found[i] for i in shard)) for shard in part.shards]
 
     def _scored(
-        self,
-        runtime: DetectorRuntime | None,
-        shards: Sequence[Shard],
-        how: tuple[DetectionOptions, bool],
+        self, runtime: DetectorRuntime | None, shards: Sequence[Shard], part: ScoringPart
     ) -> Iterator[tuple[Shard, list[ScoredImage]]]:
-        options, consistency = how
+        options = DetectionOptions(n_passes=part.n_passes)
+        consistency = part.consistency and part.model_version is not None
+        chunks = [(shard, chunk) for shard in shards for chunk in _chunks(shard.images)]
+
+        def read(image: ImageView) -> Picture:
+            pixels = decode_image(self.store.get(image.key), self.max_pixels, image.name)
+            return Picture(image.id, part.split, pixels)
+
         scored: list[ScoredImage] = []
-        for shard, pictures in self._decoded(shards):
+        decoded = read_ahead([chunk for _, chunk in chunks], read, DECODERS)
+        for (shard, _), pictures in zip(chunks, decoded, strict=True):
             assert runtime is not None  # noqa: S101 - there are shards
             scored += score_pictures(runtime, pictures, options, consistency=consistency)
             if len(scored) == len(shard.images):
                 yield shard, scored
                 scored = []
-
-    def _decoded(self, shards: Sequence[Shard]) -> Iterator[tuple[Shard, list[Picture]]]:
-        """Read and decode the next chunk of a shard while the model works on this one."""
-        chunks = [
-            (shard, shard.images[start : start + CHUNK_IMAGES])
-            for shard in shards
-            for start in range(0, len(shard.images), CHUNK_IMAGES)
-        ]
-        with ThreadPoolExecutor(1, "decode") as pool:
-            waiting = [pool.submit(self._read, *chunk) for chunk in chunks[:1]]
-            for index, (shard, _) in enumerate(chunks):
-                pictures = waiting.pop().result()
-                waiting = [pool.submit(self._read, *c) for c in chunks[index + 1 : index + 2]]
-                yield shard, pictures
-
-    def _read(self, shard: Shard, images: Sequence[ImageView]) -> list[Picture]:
-        return [
-            Picture(i.id, shard.split, decode_image(self.store.get(i.key), self.max_pixels, i.name))
-            for i in images
-        ]
-
-    def _take_out(self, shard: Shard, keys: Iterable[str]) -> None:
-        """Take a shard's images out of older shards: none is ever in two.
-
-        A kill right after it leaves them unscored, which the next start finds.
-        """
-        again = {image.id for image in shard.images}
-        for key in keys:
-            rest = [s for s in read_shard(self.store, key) if s.image_id not in again]
-            if rest:
-                write_shard(self.store, key, rest)
-            else:
-                self.store.delete(key)
 
     def _keep(
         self, project: str, version: int | None, shard: Shard, scored: Sequence[ScoredImage]
@@ -166,6 +194,13 @@ class Scorer:
         # Into the index first: an image that a shard holds is never looked at again.
         self.vectors.upsert(namespace(project, version), [vector_record(s) for s in images])
         write_shard(self.store, shard.key(project, version), images)
+
+
+def _chunks(images: Sequence[ImageView]) -> Iterator[Sequence[ImageView]]:
+    """Yield a shard's images a few at a time, those of like shape together: one batch each."""
+    alike = sorted(images, key=lambda image: (image.width / image.height, image.id))
+    for start in range(0, len(alike), CHUNK_IMAGES):
+        yield alike[start : start + CHUNK_IMAGES]
 
 
 def namespace(project: str, model_version: int | None) -> str:

@@ -14,8 +14,9 @@ from inference_service.app.core.scored import Picture
 from inference_service.app.services.local_models import Current, LocalModels
 from inference_service.app.services.model_worker import ModelWorker, WorkerClosed
 from shared.database import utcnow
+from shared.detector.info import read_any
 from shared.errors import BackendUnavailable, Conflict, NotFound, UpstreamFailed
-from shared.models.registry import CalibrationManifest, Refused, ServingView
+from shared.models.registry import CalibrationManifest, EngineChoice, Refused, ServingView
 from shared.predictions import ScoredImage
 from shared.thresholds import Thresholds
 
@@ -40,6 +41,7 @@ class ServedModel:
     current: Current
     worker: ModelWorker
     thresholds: Thresholds
+    engine: EngineChoice
 
     @property
     def calibrated(self) -> bool:
@@ -130,6 +132,8 @@ class ProjectServing:
             return
         self.refused = None
         self._models.set_current(self.project, current)
+        if self.model is not None:
+            self._models.tell_engine(self.project, version, self.model.engine)
 
     def _serve_local_copy(self) -> None:
         current = self._models.current(self.project)
@@ -155,7 +159,7 @@ class ProjectServing:
         require_calibration_of(package, manifest)
         thresholds = Thresholds.of(manifest, len(runtime.classes))
         old = self.model
-        self.model = ServedModel(current, ModelWorker(runtime), thresholds)
+        self.model = ServedModel(current, ModelWorker(runtime), thresholds, runtime.engine)
         if old is not None:
             old.worker.close()
         log.info("model.loaded", project=self.project, version=current.version)
@@ -228,6 +232,7 @@ class Serving:
             score_thresholds=model.thresholds.scores,
             nms_iou=model.thresholds.nms_iou,
             loaded_at=model.current.since,
+            engine=model.engine,
             n_waiting=model.worker.n_waiting,
             refused=serving.refused,
             registry_error=serving.registry_error,
@@ -275,11 +280,9 @@ def require_calibration_of(package: Path, manifest: CalibrationManifest | None) 
     Raises:
         ValueError: it was fitted to others.
     """
-    from shared.detector.package import read_info
-
     if manifest is None:
         return
-    weights = read_info(package).weights_sha256
+    weights = read_any(package).weights_sha256
     if manifest.weights_sha256 != weights:
         msg = (
             f"calibration of other weights: {manifest.weights_sha256!r}, the model has {weights!r}"

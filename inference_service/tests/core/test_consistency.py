@@ -11,6 +11,7 @@ from inference_service.app.core.runtime import (
     RuntimeInput,
     RuntimeOutput,
 )
+from shared.models.registry import EngineChoice
 
 SURE = (0.9, 0.05)
 
@@ -40,6 +41,7 @@ class SpotRuntime:
     small_shift: float = 0.0
     clutter: tuple[tuple[tuple[float, ...], tuple[float, float]], ...] = ()
     classes: tuple[str, ...] = ("ring", "cross")
+    engine: EngineChoice = EngineChoice(engine="pytorch")  # noqa: RUF009 - it is frozen
 
     def detect(
         self, images: Sequence[RuntimeInput], options: DetectionOptions

@@ -3,21 +3,22 @@ from pathlib import Path
 import pytest
 
 from inference_service.app.core import engines
-from inference_service.app.core.engines import CHOICE_FILE, choose, load_fastest, this_machine
-from inference_service.app.core.loading import ENGINES, Engine, RuntimeOptions
+from inference_service.app.core.engines import Engines, this_machine
+from inference_service.app.core.loading import ENGINES, RuntimeOptions
 from inference_service.app.core.runtime import DetectionOptions
-from inference_service.app.core.tapped_runtime import TappedRuntime
 from inference_service.tests.contract import INPUTS
 from inference_service.tests.tiny import tiny_model, tiny_package
-from shared.detector.package import GRAPH_FILE, CorruptPackage, PackageOptions, save_package
+from shared.detector.info import GRAPH_FILE, CorruptPackage
+from shared.detector.package import PackageOptions, save_package
+from shared.models.registry import Engine, EngineChoice
 
 OPTIONS = RuntimeOptions(threads=1)
 
 
 @pytest.fixture
 def package(tmp_path: Path) -> Path:
-    tiny_package(tmp_path)
-    return tmp_path
+    tiny_package(tmp_path / "model")
+    return tmp_path / "model"
 
 
 def told(monkeypatch: pytest.MonkeyPatch, speeds: dict[Engine, float]) -> list[Engine]:
@@ -32,24 +33,44 @@ def told(monkeypatch: pytest.MonkeyPatch, speeds: dict[Engine, float]) -> list[E
     return asked
 
 
+def here(package: Path, given: Engine | None = None, options: RuntimeOptions = OPTIONS) -> Engines:
+    return Engines(package.parent / "cache" / "engines.json", options, given)
+
+
 def test_every_engine_is_measured_and_the_fastest_taken(package: Path) -> None:
-    choice = choose(package, OPTIONS)
+    choice = here(package).choose(package)
     assert set(choice.images_per_s) == set(ENGINES)
     assert choice.images_per_s[choice.engine] == max(choice.images_per_s.values()) > 0
-    found = load_fastest(package, OPTIONS).detect(INPUTS, DetectionOptions())
-    assert len(found) == len(INPUTS)
+    runtime = here(package).load(package)
+    assert runtime.engine == choice
+    assert len(runtime.detect(INPUTS, DetectionOptions())) == len(INPUTS)
 
 
 @pytest.mark.parametrize("fastest", ENGINES)
-def test_a_choice_is_made_once(
+def test_a_network_is_measured_once_whatever_its_weights(
     package: Path, fastest: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     speeds: dict[Engine, float] = dict.fromkeys(ENGINES, 1.0)
     asked = told(monkeypatch, speeds | {fastest: 2.0})
-    first = choose(package, OPTIONS)
-    assert first.engine == fastest
-    assert choose(package, OPTIONS) == first
+    first = here(package).choose(package)
+    assert first == EngineChoice(
+        machine=this_machine(OPTIONS), engine=fastest, images_per_s=speeds | {fastest: 2.0}
+    )
+    tiny_package(package.parent / "trained further", seed=1)
+    assert here(package).choose(package.parent / "trained further") == first
     assert asked == list(ENGINES)
+
+
+def test_a_network_of_another_shape_is_measured_too(
+    package: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = told(monkeypatch, dict.fromkeys(ENGINES, 1.0))
+    here(package).choose(package)
+    larger = package.parent / "larger"
+    save_package(tiny_model(), larger, PackageOptions(128, "scratch", graph=True))
+    here(package).choose(larger)
+    here(package).choose(package)
+    assert asked == [*ENGINES, *ENGINES]
 
 
 def test_a_choice_of_another_machine_is_made_again(
@@ -57,22 +78,34 @@ def test_a_choice_of_another_machine_is_made_again(
 ) -> None:
     asked = told(monkeypatch, dict.fromkeys(ENGINES, 1.0))
     monkeypatch.setattr(engines, "_processor", lambda: "another one")
-    choose(package, OPTIONS)
+    here(package).choose(package)
     monkeypatch.undo()
     asked = told(monkeypatch, dict.fromkeys(ENGINES, 1.0))
-    assert choose(package, OPTIONS).machine == this_machine(OPTIONS)
+    assert here(package).choose(package).machine == this_machine(OPTIONS)
     assert asked == list(ENGINES)
     assert this_machine(OPTIONS) != this_machine(RuntimeOptions(threads=2))
 
 
-def test_a_package_without_a_graph_runs_in_pytorch_unmeasured(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("given", ENGINES)
+def test_a_given_engine_is_taken_unmeasured(
+    package: Path, given: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    save_package(tiny_model(), tmp_path, PackageOptions(96, "scratch"))
     asked = told(monkeypatch, {})
-    assert isinstance(load_fastest(tmp_path, OPTIONS), TappedRuntime)
+    runtime = here(package, given).load(package)
+    assert (runtime.engine.engine, runtime.engine.images_per_s) == (given, {})
     assert not asked
-    assert not (tmp_path / CHOICE_FILE).exists()
+
+
+@pytest.mark.parametrize("given", [None, "openvino"])
+def test_a_package_without_a_graph_runs_in_pytorch_unmeasured(
+    tmp_path: Path, given: Engine | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package = tmp_path / "model"
+    save_package(tiny_model(), package, PackageOptions(96, "scratch"))
+    asked = told(monkeypatch, {})
+    assert here(package, given).load(package).engine.engine == "pytorch"
+    assert not asked
+    assert not (tmp_path / "cache").exists()
 
 
 @pytest.mark.parametrize("harm", ["cut", "gone"])
@@ -83,4 +116,4 @@ def test_a_damaged_graph_is_refused_by_name(package: Path, harm: str) -> None:
     else:
         graph.unlink()
     with pytest.raises(CorruptPackage, match=str(graph)):
-        load_fastest(package, OPTIONS)
+        here(package).load(package)

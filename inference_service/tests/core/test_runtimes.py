@@ -8,7 +8,7 @@ import torch
 from inference_service.app.core.letterbox import Letterbox
 from inference_service.app.core.loading import (
     ENGINES,
-    Engine,
+    IN_PYTORCH,
     RuntimeOptions,
     load_base_runtime,
     load_runtime,
@@ -20,19 +20,21 @@ from inference_service.app.core.runtime import (
     FloatArray,
     RuntimeInput,
 )
-from inference_service.app.core.tapped_runtime import TappedRuntime
+from inference_service.app.core.tapped_runtime import DetectorKind, TappedRuntime
 from inference_service.tests.contract import INPUTS, DetectorRuntimeContract, assert_same
 from inference_service.tests.tiny import CLASSES, IMAGE_SIZE, picture, tiny_model, tiny_package
 from shared.detector.package import UnknownBase
 from shared.detector.ultralytics_env import LetterBox, nms, ops
+from shared.models.registry import Engine, EngineChoice
 from shared.served import with_background
 
 OPTIONS = RuntimeOptions(threads=1)
+KIND = DetectorKind(CLASSES, IMAGE_SIZE, IN_PYTORCH)
 
 
 @pytest.fixture(scope="module")
 def tiny_runtime() -> TappedRuntime:
-    return torch_runtime(tiny_model(), CLASSES, IMAGE_SIZE, OPTIONS)
+    return torch_runtime(tiny_model(), KIND, OPTIONS)
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +48,7 @@ class TestEveryEngine(DetectorRuntimeContract):
     @pytest.fixture(params=ENGINES)
     def runtime(self, package: Path, request: pytest.FixtureRequest) -> DetectorRuntime:
         engine: Engine = request.param
-        return load_runtime(package, OPTIONS, engine)
+        return load_runtime(package, OPTIONS, EngineChoice(engine=engine))
 
 
 @pytest.mark.parametrize("width_height", [(96, 96), (80, 60), (31, 200)])
@@ -112,7 +114,7 @@ def test_boxes_equal_those_of_ultralytics(
 
 
 def test_without_dropout_all_passes_are_the_plain_scores() -> None:
-    runtime = torch_runtime(tiny_model(dropout=0), CLASSES, IMAGE_SIZE, OPTIONS)
+    runtime = torch_runtime(tiny_model(dropout=0), KIND, OPTIONS)
     output = runtime.detect(INPUTS[:1], DetectionOptions(n_passes=3))[0]
     plain = with_background(output.class_scores)
     for i in range(3):
@@ -143,7 +145,7 @@ def test_unknown_base_is_named(tmp_path: Path) -> None:
 
 
 def test_bfloat16_stays_near_full_precision(tiny_runtime: TappedRuntime) -> None:
-    half = torch_runtime(tiny_model(), CLASSES, IMAGE_SIZE, RuntimeOptions(threads=1, bf16=True))
+    half = torch_runtime(tiny_model(), KIND, RuntimeOptions(threads=1, bf16=True))
     options = DetectionOptions(max_boxes=5)
     for a, b in zip(
         half.detect(INPUTS, options), tiny_runtime.detect(INPUTS, options), strict=True

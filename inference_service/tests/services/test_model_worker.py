@@ -5,35 +5,43 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
+from inference_service.app.core.in_flight import ServingBusy
 from inference_service.app.core.runtime import DetectionOptions, RuntimeInput, RuntimeOutput
 from inference_service.app.core.scored import Picture
-from inference_service.app.services.model_worker import ModelWorker, ServingBusy, WorkerClosed
+from inference_service.app.services.model_worker import BATCH, ModelWorker, WorkerClosed
 from inference_service.tests.tiny import CLASSES, picture
+from shared.models.registry import EngineChoice
 
 PICTURE = Picture("a", "test", picture(0))
+BAD = Picture("b", "test", np.zeros((1, 1, 3), np.uint8))
 
 
 class SlowRuntime:
     """Waits for a sign before each answer."""
 
     classes = CLASSES
+    engine = EngineChoice(engine="pytorch")
 
     def __init__(self) -> None:
         self.go = threading.Semaphore(0)
         self.started = threading.Semaphore(0)
         self.threads: set[int] = set()
+        self.given: list[int] = []
 
     def detect(
         self, images: Sequence[RuntimeInput], options: DetectionOptions
     ) -> list[RuntimeOutput]:
         self.threads.add(threading.get_ident())
+        self.given.append(len(images))
         self.started.release()
         self.go.acquire()
-        if images[0].pixels.shape == (1, 1, 3):
+        if any(image.pixels.shape == (1, 1, 3) for image in images):
             raise ValueError("one pixel")
         none = np.zeros((0, 4), np.float32)
         passes = np.zeros((0, 4, 2), np.float32)
-        return [RuntimeOutput(none, passes, none[:, :3], passes, np.zeros(2, np.float32))]
+        # The embedding says which image it was.
+        sizes = [np.array(i.pixels.shape[:2], np.float32) for i in images]
+        return [RuntimeOutput(none, passes, none[:, :3], passes, size) for size in sizes]
 
 
 def test_full_queue_is_busy_and_the_waiting_are_answered_by_one_thread() -> None:
@@ -51,18 +59,57 @@ def test_full_queue_is_busy_and_the_waiting_are_answered_by_one_thread() -> None
         worker.close()
         with pytest.raises(WorkerClosed):
             worker.score(PICTURE)
-        runtime.go.release(3)
+        runtime.go.release(2)
         assert [f.result().image_id for f in (first, *others)] == ["a", "a", "a"]
     worker.join()
     assert len(runtime.threads) == 1
 
 
-def test_failure_is_the_request_s_own_and_the_next_is_answered() -> None:
+def test_what_waited_is_looked_at_together_and_each_gets_its_own() -> None:
     runtime = SlowRuntime()
-    runtime.go.release(2)
     worker = ModelWorker(runtime)
-    with pytest.raises(ValueError, match="one pixel"):
-        worker.score(Picture("b", "test", np.zeros((1, 1, 3), np.uint8)))
+    pictures = [Picture(str(n), "test", picture(n, width=20 + n)) for n in range(BATCH + 4)]
+    with ThreadPoolExecutor(len(pictures)) as pool:
+        first = pool.submit(worker.score, pictures[0])
+        runtime.started.acquire()
+        others = [pool.submit(worker.score, picture) for picture in pictures[1:]]
+        while worker.n_waiting < len(others):
+            pass
+        runtime.go.release(3)
+        scored = [future.result() for future in (first, *others)]
+    assert runtime.given == [1, BATCH, 3]
+    assert [s.image_id for s in scored] == [p.image_id for p in pictures]
+    assert [s.embedding.tolist() for s in scored] == [list(p.pixels.shape[:2]) for p in pictures]
+    worker.close()
+    worker.join()
+
+
+def test_failure_is_the_request_s_own_and_those_beside_it_are_answered() -> None:
+    runtime = SlowRuntime()
+    worker = ModelWorker(runtime)
+    with ThreadPoolExecutor(4) as pool:
+        first = pool.submit(worker.score, PICTURE)
+        runtime.started.acquire()
+        beside, bad, last = (pool.submit(worker.score, p) for p in (PICTURE, BAD, PICTURE))
+        while worker.n_waiting < 3:
+            pass
+        runtime.go.release(5)
+        with pytest.raises(ValueError, match="one pixel"):
+            bad.result()
+        assert [f.result().image_id for f in (first, beside, last)] == ["a", "a", "a"]
+    runtime.go.release()
     assert worker.score(PICTURE).image_id == "a"
     worker.close()
     worker.join()
+
+
+def test_a_closed_worker_answers_what_waited_whatever_fills_the_batch() -> None:
+    runtime = SlowRuntime()
+    runtime.go.release(3)
+    worker = ModelWorker(runtime)
+    assert worker.score(PICTURE).image_id == "a"
+    worker.close()
+    worker.close()
+    worker.join()
+    with pytest.raises(WorkerClosed):
+        worker.score(PICTURE)

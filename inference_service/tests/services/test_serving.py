@@ -11,7 +11,7 @@ from inference_service.app.core.runtime import DetectorRuntime
 from inference_service.app.services.local_models import LocalModels
 from inference_service.app.services.serving import RefusedModel, Serving
 from inference_service.tests.neighbours import PROJECT, LocalGateway, LocalRegistry, calibration
-from shared.detector.package import WEIGHTS_FILE
+from shared.detector.info import WEIGHTS_FILE
 from shared.errors import NotFound, UpstreamFailed
 
 

@@ -2,7 +2,8 @@ import pytest
 import torch
 
 from shared.detector.dropout import add_head_dropout, head_dropout
-from shared.detector.package import Architecture, build_model
+from shared.detector.info import Architecture
+from shared.detector.package import build_model
 
 
 def test_dropout_changes_no_key_and_eval_stays_deterministic() -> None:

@@ -5,10 +5,8 @@ import pytest
 import torch
 
 from shared.detector.dropout import add_head_dropout, head_dropout
+from shared.detector.info import Architecture, CorruptPackage, PackageInfo
 from shared.detector.package import (
-    Architecture,
-    CorruptPackage,
-    PackageInfo,
     PackageOptions,
     UnknownBase,
     build_model,
@@ -89,7 +87,10 @@ def test_an_architecture_cannot_carry_code(package: Path, tmp_path: Path) -> Non
     info = json.loads(path.read_text())
     info["architecture"]["activation"] = "print('run')"
     path.write_text(json.dumps(info))
-    with pytest.raises(CorruptPackage, match=r"model\.json: Extra inputs are not permitted"):
+    with pytest.raises(
+        CorruptPackage,
+        match=r"model\.json: architecture\.activation: Extra inputs are not permitted",
+    ):
         load_package(tmp_path)
 
 

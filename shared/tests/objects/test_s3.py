@@ -1,99 +1,25 @@
 """Against a real SeaweedFS from its wheel."""
 
-import os
-import subprocess
-import sys
 import time
 import uuid
-from collections.abc import Iterator
 from pathlib import Path
 
 import httpx2
 import pytest
-from pydantic import SecretStr
 
-from shared.errors import BackendUnavailable
+from shared.errors import BackendUnavailable, Forbidden
 from shared.objects.contract import ObjectStoreContract
-from shared.objects.s3 import S3Location, S3Store
+from shared.objects.port import ObjectNotFound
+from shared.objects.s3 import S3Bucket, S3Store
 from shared.tests.ports import free_ports
+from shared.tests.seaweedfs import s3_endpoint, s3_location
 
-PORT_FLAGS = (
-    "s3.port",
-    "s3.port.grpc",
-    "master.port",
-    "master.port.grpc",
-    "volume.port",
-    "volume.port.grpc",
-    "filer.port",
-    "filer.port.grpc",
-    "admin.port",
-    "admin.port.grpc",
-)
-OFF_FLAGS = (
-    "-admin.ui=false",
-    "-webdav=false",
-    "-master.telemetry=false",
-    "-s3.port.iceberg=0",
-    "-s3.port.lance=0",
-    "-volume.preStopSeconds=0",
-)
-ACCESS, SECRET = "fovea-access", "fovea-secret-of-the-tests"
-
-
-@pytest.fixture(scope="module")
-def endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    folder = tmp_path_factory.mktemp("seaweedfs")
-    ports = dict(zip(PORT_FLAGS, free_ports(len(PORT_FLAGS)), strict=True))
-    command = [
-        str(Path(sys.executable).with_name("weed")),
-        "mini",
-        f"-dir={folder}",
-        "-ip=127.0.0.1",
-        "-ip.bind=127.0.0.1",
-        *(f"-{flag}={port}" for flag, port in ports.items()),
-        *OFF_FLAGS,
-    ]
-    keys = {"AWS_ACCESS_KEY_ID": ACCESS, "AWS_SECRET_ACCESS_KEY": SECRET, "GOMEMLIMIT": "200MiB"}
-    url = f"http://127.0.0.1:{ports['s3.port']}"
-    with (folder / "log.txt").open("wb") as log:
-        process = subprocess.Popen(
-            command, env=os.environ | keys, stdout=log, stderr=log, cwd=folder
-        )
-        try:
-            _wait(S3Store(_location(url, "ready")), process, folder / "log.txt")
-            yield url
-        finally:
-            process.terminate()
-            try:
-                process.wait(timeout=5)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
-
-
-def _wait(store: S3Store, process: "subprocess.Popen[bytes]", log: Path) -> None:
-    deadline = time.monotonic() + 30
-    while True:
-        try:
-            store.check()
-            store.put("ready", b"")
-        except BackendUnavailable:
-            if process.poll() is not None or time.monotonic() > deadline:
-                pytest.fail(f"SeaweedFS did not start:\n{log.read_text()[-2000:]}")
-            time.sleep(0.1)
-        else:
-            return
-
-
-def _location(url: str, bucket: str, secret: str = SECRET) -> S3Location:
-    return S3Location(
-        bucket, endpoint_url=url, access_key=SecretStr(ACCESS), secret_key=SecretStr(secret)
-    )
+__all__ = ["s3_endpoint"]
 
 
 @pytest.fixture
-def store(endpoint: str) -> S3Store:
-    return S3Store(_location(endpoint, f"fovea-{uuid.uuid4().hex}"))
+def store(s3_endpoint: str) -> S3Store:
+    return S3Store(s3_location(s3_endpoint, f"fovea-{uuid.uuid4().hex}"))
 
 
 class TestS3Store(ObjectStoreContract):
@@ -119,15 +45,15 @@ def test_a_signed_url_that_was_changed_is_refused(store: S3Store) -> None:
     assert httpx2.get(url.partition("?")[0]).status_code == 403
 
 
-def test_a_wrong_secret_is_unavailable_by_name(endpoint: str) -> None:
-    store = S3Store(_location(endpoint, "fovea", secret="wrong"))
+def test_a_wrong_secret_is_unavailable_by_name(s3_endpoint: str) -> None:
+    store = S3Store(s3_location(s3_endpoint, "fovea", secret="wrong"))
     with pytest.raises(BackendUnavailable, match=r"object store \(s3://fovea at http://127"):
         store.check()
 
 
 def test_a_store_that_is_down_is_unavailable_by_name() -> None:
     (port,) = free_ports(1)
-    store = S3Store(_location(f"http://127.0.0.1:{port}", "fovea"))
+    store = S3Store(s3_location(f"http://127.0.0.1:{port}", "fovea"))
     expected = rf"object store \(s3://fovea at http://127.0.0.1:{port}\)"
     with pytest.raises(BackendUnavailable, match=expected):
         store.check()
@@ -146,3 +72,25 @@ def test_a_bucket_that_nobody_wrote_to_is_empty(store: S3Store) -> None:
 def test_no_object_of_s3_is_a_local_file(store: S3Store) -> None:
     store.put("a", b"1")
     assert store.local_path("a") is None
+
+
+def test_somebodys_bucket_is_read_as_it_is(s3_endpoint: str, tmp_path: Path) -> None:
+    name = f"theirs-{uuid.uuid4().hex}"
+    store = S3Store(s3_location(s3_endpoint, name))
+    store.ensure_bucket()
+    keys = {"in/a b (1).jpg": b"one", "in/deep/kühe.png": b"three", "out/c.png": b""}
+    for key, data in keys.items():
+        store._client.put_object(Bucket=name, Key=key, Body=data)
+    bucket = S3Bucket(s3_location(s3_endpoint, name))
+    assert dict(bucket.objects("in/")) == {"in/a b (1).jpg": 3, "in/deep/kühe.png": 5}
+    bucket.download("in/a b (1).jpg", tmp_path / "a")
+    assert (tmp_path / "a").read_bytes() == b"one"
+    with pytest.raises(ObjectNotFound, match="'in/none'"):
+        bucket.download("in/none", tmp_path / "b")
+    with pytest.raises(ObjectNotFound):
+        list(S3Bucket(s3_location(s3_endpoint, "nobodys-bucket")).objects(""))
+    stranger = S3Bucket(s3_location(s3_endpoint, name, secret="wrong"))
+    with pytest.raises(Forbidden, match=f"s3://{name}/in/"):
+        list(stranger.objects("in/"))
+    with pytest.raises(Forbidden):
+        stranger.download("in/a b (1).jpg", tmp_path / "c")

@@ -1,6 +1,9 @@
 """Routes of trainings, evaluations and models."""
 
-from fastapi import APIRouter
+from typing import Any
+
+from fastapi import APIRouter, Request
+from fastapi.concurrency import run_in_threadpool
 
 from shared.bases import check_base
 from shared.jobs.store import JobSubmit
@@ -12,8 +15,17 @@ from shared.models.registry import (
     TrainingCreate,
     VersionNumber,
 )
+from shared.upload_body import receive
 from training_service.app.api.dependencies import Deps
 from training_service.app.services.copies import copy_model
+from training_service.app.services.imports import import_model
+
+_ZIP: dict[str, Any] = {
+    "requestBody": {
+        "required": True,
+        "content": {"application/zip": {"schema": {"type": "string", "format": "binary"}}},
+    }
+}
 
 router = APIRouter(prefix="/v1/projects/{project}", tags=["training"])
 
@@ -44,6 +56,19 @@ def list_models(project: str, deps: Deps) -> list[ModelView]:
 @router.post("/models/copies", status_code=201)
 def create_copy(project: str, body: ModelCopy, deps: Deps) -> ModelView:
     return copy_model(deps.registry, deps.datasets, project, body)
+
+
+@router.post("/models/imports", status_code=201, openapi_extra=_ZIP)
+async def create_import(project: str, request: Request, deps: Deps) -> ModelView:
+    async with receive(request, deps.max_upload_mb) as received:
+        return await run_in_threadpool(
+            import_model,
+            deps.registry,
+            deps.datasets,
+            project,
+            received.file,
+            deps.max_upload_mb << 20,
+        )
 
 
 @router.get("/models/{version}")

@@ -10,7 +10,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from shared.detector.package import PackageInfo, load_package
+from shared.detector.info import PackageInfo
+from shared.detector.package import load_package
 from shared.detector.ultralytics_env import DetectionModel, LetterBox, nms, ops
 
 Image = NDArray[np.uint8]

@@ -37,7 +37,7 @@ def _train(spec: TrainSpec) -> TrainOutcome:
 
     training = DetectorTraining(spec, report)
     training.run()
-    options = PackageOptions(image_size=spec.params.image_size, base=spec.base)
+    options = PackageOptions(spec.params.image_size, spec.base, graph=True)
     info = save_package(training.ema.ema, spec.package, options)
     started = time.monotonic()
     metrics = _measure(spec)

@@ -1,7 +1,14 @@
+import hashlib
+import io
+import json
+import runpy
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
+import onnx
 import pytest
 from fastapi.testclient import TestClient
 from pydantic import SecretStr
@@ -15,7 +22,9 @@ from shared.registry import ModelRegistry
 from shared.settings import Settings
 from training_service.app.main import create_app
 from training_service.app.wiring import Dependencies
-from training_service.tests.data import Datasets
+from training_service.tests.data import CLASSES, Datasets
+
+EXAMPLE = Path(__file__).resolve().parents[3] / "docs/examples/other_detector/export.py"
 
 
 @pytest.fixture
@@ -36,7 +45,8 @@ def client(mlflow_url: str, manifest: DatasetManifest, tmp_path: Path) -> Iterat
         datasets = Datasets()
         datasets.add(manifest)
         jobs = JobStore(database, bell, settings)
-        return Dependencies(database, bell, jobs, ModelRegistry(settings.mlflow_url), datasets)
+        registry = ModelRegistry(settings.mlflow_url)
+        return Dependencies(database, bell, jobs, registry, datasets, settings.max_upload_mb)
 
     key = settings.service_key.get_secret_value()
     with TestClient(
@@ -136,3 +146,72 @@ def test_models_of_a_name_that_is_no_slug_are_404_with_it(client: TestClient, na
 def test_the_service_is_ready_when_its_back_ends_answer(client: TestClient) -> None:
     checks = client.get("/readyz").json()["checks"]
     assert checks == {"database": "ok", "broker": "ok", "mlflow": "ok"}
+
+
+def packed(tmp_path: Path, **changes: Any) -> bytes:
+    """Return the documented example of another detector, as a zip."""
+    folder = tmp_path / "example"
+    if not folder.exists():
+        runpy.run_path(str(EXAMPLE))["export"](folder, list(CLASSES))
+    description = json.loads((folder / "model.json").read_text()) | changes
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        archive.writestr("model.json", json.dumps(description))
+        archive.write(folder / "model.onnx", "model.onnx")
+    return buffer.getvalue()
+
+
+def test_somebody_elses_detector_is_registered_once(client: TestClient, tmp_path: Path) -> None:
+    url = "/v1/projects/tiny/models/imports"
+    made = client.post(url, content=packed(tmp_path))
+    assert made.status_code == 201, made.text
+    assert (made.json()["classes"], made.json()["aliases"]) == (list(CLASSES), ["candidate"])
+    assert client.post(url, content=packed(tmp_path)).json()["version"] == made.json()["version"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "status", "message"),
+    [
+        ({"classes": ["cow"]}, 409, "the classes of project 'tiny' are"),
+        ({"weights_sha256": "0" * 64}, 422, "SHA-256 is"),
+        ({"input": {"name": "pixels"}}, 422, "no input or output 'pixels'"),
+        ({"kind": "horoscope"}, 422, "kind"),
+        ({"image_size": 1}, 422, "image_size"),
+    ],
+)
+def test_a_detector_that_does_not_fit_is_refused_by_name(
+    client: TestClient, tmp_path: Path, changes: dict[str, Any], status: int, message: str
+) -> None:
+    answer = client.post("/v1/projects/tiny/models/imports", content=packed(tmp_path, **changes))
+    assert answer.status_code == status, answer.text
+    assert message in answer.json()["detail"]
+
+
+def test_what_is_no_package_is_refused(client: TestClient, tmp_path: Path) -> None:
+    url = "/v1/projects/tiny/models/imports"
+    assert client.post(url, content=b"no zip").status_code == 400
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        archive.writestr("model.json", "{}")
+    answer = client.post(url, content=buffer.getvalue())
+    assert (answer.status_code, answer.json()["error"]) == (400, "BadRequest")
+    assert "model.onnx" in answer.json()["detail"]
+
+
+def test_a_graph_that_reads_other_files_is_refused(client: TestClient, tmp_path: Path) -> None:
+    folder = tmp_path / "example"
+    runpy.run_path(str(EXAMPLE))["export"](folder, list(CLASSES))
+    model = onnx.load(folder / "model.onnx")
+    weight = model.graph.initializer.add()
+    weight.name, weight.data_type = "stolen", onnx.TensorProto.FLOAT
+    weight.dims.extend([1])
+    weight.data_location = onnx.TensorProto.EXTERNAL
+    entry = weight.external_data.add()
+    entry.key, entry.value = "location", "../../etc/passwd"
+    (folder / "model.onnx").write_bytes(model.SerializeToString())
+    digest = hashlib.sha256((folder / "model.onnx").read_bytes()).hexdigest()
+    answer = client.post(
+        "/v1/projects/tiny/models/imports", content=packed(tmp_path, weights_sha256=digest)
+    )
+    assert answer.status_code == 422
+    assert "keeps weights in other files, as 'stolen'" in answer.json()["detail"]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from data_service.app.core.archive import unpack
+from data_service.app.core.zip_archive import unpack_zip
 from data_service.tests.builders import zipped
 from shared.models.data import Rejection
 
@@ -16,7 +16,7 @@ _MIB = 1 << 20
 
 def unpacked(data: bytes, target: Path, limit: int = 64 * _MIB) -> list[tuple[str, str, str]]:
     target.mkdir()
-    rejected: list[Rejection] = unpack(io.BytesIO(data), target, limit)
+    rejected: list[Rejection] = unpack_zip(io.BytesIO(data), target, limit)
     return [(r.name, r.reason, r.detail) for r in rejected]
 
 
@@ -146,4 +146,4 @@ def test_a_disk_that_is_full_or_broken_is_not_the_archives_fault(
 ) -> None:
     data = zipped({"a.txt": b"good", "b.txt": b"good"})
     with pytest.raises(OSError, match=os.strerror(number)):
-        unpack(_Failing(data, number), tmp_path, _MIB)
+        unpack_zip(_Failing(data, number), tmp_path, _MIB)

@@ -1,0 +1,207 @@
+"""The lines of a batch: each is answered, or failed with its reason, once."""
+
+import io
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from pydantic import ValidationError
+
+from inference_service.app.core.ahead import read_ahead
+from inference_service.app.core.images import MAX_IMAGE_BYTES, decode_image
+from inference_service.app.core.ports import Gateway, Registry
+from inference_service.app.core.scored import Picture, score_pictures
+from inference_service.app.models.schemas import BatchJob, BatchLine, BatchPart, BatchPartResult
+from inference_service.app.services.batches import (
+    MAX_LINE_BYTES,
+    calibration_key,
+    input_key,
+    outcome_key,
+)
+from inference_service.app.services.loaded import LoadedModel
+from inference_service.app.services.model_worker import BATCH, SERVED
+from inference_service.app.services.prediction import detections, image_id_of
+from inference_service.app.services.serving import parse_calibration
+from shared.database import utcnow
+from shared.errors import (
+    AppError,
+    BackendUnavailable,
+    Forbidden,
+    Gone,
+    JobInterrupted,
+    TooLarge,
+    ValidationFailed,
+)
+from shared.fetch import TRIES, Fetcher
+from shared.models.batches import BatchAnswer, BatchError, BatchOutcome
+from shared.objects.port import ObjectStore
+from shared.predictions import ScoredImage
+from shared.thresholds import Thresholds
+
+# Most of the time is spent waiting for somebody else's server.
+READERS = 8
+
+Progress = Callable[[float, str], None]
+
+
+class BatchExpired(Gone):
+    """The batch was not done in the time it had."""
+
+
+@dataclass(frozen=True)
+class _Ready:
+    """A line whose image is decoded."""
+
+    number: int
+    custom_id: str | None
+    picture: Picture
+
+
+@dataclass(frozen=True)
+class _Seeing:
+    """What sees the lines."""
+
+    model_version: int
+    thresholds: Thresholds
+    calibrated: bool
+
+
+@dataclass(frozen=True)
+class BatchAnswerer:
+    """Answers the lines of a piece with a model version and its calibration."""
+
+    gateway: Gateway
+    registry: Registry
+    store: ObjectStore
+    loaded: LoadedModel
+    fetcher: Fetcher
+    max_pixels: float
+
+    def plan(self, project: str, batch: BatchJob) -> list[BatchPart]:
+        """Return the pieces of a batch; the calibration of now holds for all of them.
+
+        Raises:
+            BackendUnavailable: the registry or the store does not answer.
+        """
+        calibration = self.registry.calibration_json(project, batch.model_version) or ""
+        self.store.put(calibration_key(project, batch.batch_id), calibration.encode())
+        return [
+            BatchPart(
+                batch_id=batch.batch_id,
+                piece=piece,
+                model_version=batch.model_version,
+                expires_at=batch.expires_at,
+            )
+            for piece in range(len(batch.sizes))
+        ]
+
+    def answer(self, project: str, part: BatchPart, progress: Progress) -> BatchPartResult:
+        """Answer every line of a piece, and write what became of each.
+
+        Raises:
+            BackendUnavailable: a store, the registry or the gateway does not answer.
+        """
+        lines = self.store.get(input_key(project, part.batch_id, part.piece)).split(b"\n")[:-1]
+        calibration = self.store.get(calibration_key(project, part.batch_id)).decode() or None
+        runtime = self.loaded.get(project, part.model_version)
+        manifest = parse_calibration(calibration)
+        seen_by = _Seeing(
+            part.model_version,
+            Thresholds.of(manifest, len(runtime.classes)),
+            calibrated=manifest is not None,
+        )
+
+        def read(line: bytes) -> _Ready | BatchError:
+            return self._read(project, part, line)
+
+        outcomes: list[BatchOutcome] = []
+        chunks = [lines[start : start + BATCH] for start in range(0, len(lines), BATCH)]
+        for seen in read_ahead(chunks, read, READERS):
+            ready = [each for each in seen if isinstance(each, _Ready)]
+            scored = iter(score_pictures(runtime, [each.picture for each in ready], SERVED))
+            outcomes += [
+                BatchOutcome(error=each)
+                if isinstance(each, BatchError)
+                else BatchOutcome(answer=_answer(each, next(scored), seen_by))
+                for each in seen
+            ]
+            progress(len(outcomes) / len(lines), "")
+        body = "".join(outcome.model_dump_json() + "\n" for outcome in outcomes)
+        self.store.put(outcome_key(project, part.batch_id, part.piece), body.encode())
+        errors = [outcome.error for outcome in outcomes if outcome.error]
+        return BatchPartResult(
+            n_answered=len(outcomes) - len(errors),
+            n_failed=len(errors),
+            n_expired=sum(error.error == BatchExpired.__name__ for error in errors),
+        )
+
+    def _read(self, project: str, part: BatchPart, numbered: bytes) -> _Ready | BatchError:
+        first, _, text = numbered.partition(b"\t")
+        number, custom_id = int(first), None
+        try:
+            line = _parsed(text)
+            custom_id = line.custom_id
+            if utcnow() > part.expires_at:
+                msg = f"not answered before {part.expires_at:%Y-%m-%d %H:%M:%S} UTC"
+                raise BatchExpired(msg)
+            return _Ready(number, custom_id, self._picture(project, line))
+        except BackendUnavailable:
+            raise
+        except AppError as exc:
+            if exc.status >= 500:
+                # Of a service on the way, not of the line.
+                msg = f"line {number}: {exc.name}: {exc}"
+                raise JobInterrupted(msg) from exc
+            return BatchError(line=number, custom_id=custom_id, error=exc.name, detail=str(exc))
+
+    def _picture(self, project: str, line: BatchLine) -> Picture:
+        if line.image_id is not None:
+            image = self.gateway.image(project, line.image_id)
+            data, name, image_id = self.store.get(image.key), image.name, image.id
+        else:
+            name = line.url or line.key or ""
+            data = self._fetched(name) if line.url else self._object(project, name)
+            image_id = image_id_of(data)
+        # The split means nothing here; it is never written.
+        return Picture(image_id, "test", decode_image(data, self.max_pixels, name))
+
+    def _object(self, project: str, key: str) -> bytes:
+        if key.startswith("projects/") and not key.startswith(f"projects/{project}/"):
+            msg = f"key {key!r} belongs to another project than {project!r}"
+            raise Forbidden(msg)
+        n_bytes = self.store.size(key)
+        if n_bytes > MAX_IMAGE_BYTES:
+            msg = f"object {key!r} has {n_bytes} bytes, limit {MAX_IMAGE_BYTES}"
+            raise TooLarge(msg)
+        return self.store.get(key)
+
+    def _fetched(self, url: str) -> bytes:
+        buffer = io.BytesIO()
+        self.fetcher.download(url, buffer, TRIES)
+        return buffer.getvalue()
+
+
+def _parsed(text: bytes) -> BatchLine:
+    if len(text) >= MAX_LINE_BYTES:
+        msg = f"a line of more than {MAX_LINE_BYTES} bytes"
+        raise ValidationFailed(msg)
+    try:
+        return BatchLine.model_validate_json(text)
+    except ValidationError as exc:
+        first = exc.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        msg = f"{where}: {first['msg']}" if where else str(first["msg"])
+        raise ValidationFailed(msg) from exc
+
+
+def _answer(ready: _Ready, scored: ScoredImage, seen_by: _Seeing) -> BatchAnswer:
+    height, width = ready.picture.pixels.shape[:2]
+    return BatchAnswer(
+        line=ready.number,
+        custom_id=ready.custom_id,
+        image_id=scored.image_id,
+        model_version=seen_by.model_version,
+        calibrated=seen_by.calibrated,
+        width=width,
+        height=height,
+        detections=detections(scored, seen_by.thresholds),
+    )

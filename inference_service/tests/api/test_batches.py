@@ -1,0 +1,285 @@
+import json
+from dataclasses import replace
+from typing import Any, ClassVar
+
+import pytest
+from fastapi.testclient import TestClient
+
+from inference_service.app.models.schemas import BatchPart, BatchPartResult
+from inference_service.app.services import batches
+from inference_service.app.services.batch_answers import BatchAnswerer, Progress
+from inference_service.app.wiring import Dependencies, WorkerParts
+from inference_service.app.worker import tasks
+from inference_service.tests.neighbours import PROJECT, LocalGateway, LocalRegistry
+from inference_service.tests.tiny import picture, png
+from shared.jobs.store import JobStore
+from shared.jobs.worker import JobRunner
+from shared.settings import Settings
+
+
+@pytest.fixture
+def deps(client: TestClient) -> Dependencies:
+    found: Dependencies = client.app_state["deps"]
+    return found
+
+
+@pytest.fixture(autouse=True)
+def _small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(batches, "PIECE_LINES", 5)
+
+
+class Killed(BaseException):
+    """Passes every handler, as SIGKILL does."""
+
+
+class Mortal(BatchAnswerer):
+    """Dies in its second piece, after its files are written and before anybody knows."""
+
+    n_pieces: ClassVar[int] = 0
+
+    def answer(self, project: str, part: BatchPart, progress: Progress) -> BatchPartResult:
+        result = super().answer(project, part, progress)
+        Mortal.n_pieces += 1
+        if Mortal.n_pieces % 2 == 0:
+            raise Killed
+        return result
+
+
+def lines_of(*entries: dict[str, Any] | str) -> bytes:
+    lines = [entry if isinstance(entry, str) else json.dumps(entry) for entry in entries]
+    return "\n".join(lines).encode()
+
+
+def create(client: TestClient, body: bytes, **query: Any) -> dict[str, Any]:
+    answer = client.post("/v1/batches", params={"project": PROJECT, **query}, content=body)
+    assert answer.status_code == 202, answer.text
+    made: dict[str, Any] = answer.json()
+    return made
+
+
+def state(client: TestClient, batch: dict[str, Any]) -> dict[str, Any]:
+    found: dict[str, Any] = client.get(f"/v1/batches/{batch['id']}").json()
+    return found
+
+
+def output(client: TestClient, batch: dict[str, Any], file: str) -> list[dict[str, Any]]:
+    answer = client.get(f"/v1/batches/{batch['id']}/{file}")
+    assert answer.headers["content-type"].startswith("application/jsonl")
+    return [json.loads(line) for line in answer.text.splitlines()]
+
+
+def work(deps: Dependencies, worker: WorkerParts, settings: Settings, job_id: str) -> None:
+    JobRunner("inference", deps.jobs, settings).run(job_id, tasks(worker)["inference.batch"])
+
+
+def test_every_line_is_answered_or_failed_with_its_reason(
+    client: TestClient,
+    deps: Dependencies,
+    worker: WorkerParts,
+    settings: Settings,
+    gateway: LocalGateway,
+) -> None:
+    images = [gateway.add(n) for n in range(8)]
+    gateway.store.put("imports/a.png", png(picture(20)))
+    gateway.store.put("imports/cut.png", png(picture(21))[:200])
+    body = lines_of(
+        *({"custom_id": f"c{n}", "image_id": image.id} for n, image in enumerate(images)),
+        {"key": "imports/a.png"},
+        "",
+        {"custom_id": "gone", "image_id": "nope"},
+        {"url": "http://127.0.0.1/a.png"},
+        {"key": "imports/none.png"},
+        {"key": "projects/other/images/a.png"},
+        {"key": "../a.png"},
+        {"key": "imports/cut.png"},
+        "{not json",
+        {"custom_id": "empty"},
+        {"image_id": "a", "url": "b"},
+        {"picture": "a"},
+        '{"image_id": "' + "x" * batches.MAX_LINE_BYTES + '"}',
+        {"custom_id": "last", "image_id": images[0].id},
+    )
+    made = create(client, body, name="night")
+    assert (made["state"], made["name"], made["model_version"]) == ("queued", "night", 1)
+    assert made["counts"] == {"total": 21, "answered": 0, "failed": 0}
+    work(deps, worker, settings, made["job_id"])
+    done = state(client, made)
+    assert (done["state"], done["error"]) == ("completed", None)
+    assert done["counts"] == {"total": 21, "answered": 10, "failed": 11}
+
+    answers = output(client, made, "results")
+    assert [a["line"] for a in answers] == [*range(1, 10), 22]
+    assert [a["custom_id"] for a in answers] == [*(f"c{n}" for n in range(8)), None, "last"]
+    assert [a["image_id"] for a in answers[:8]] == [image.id for image in images]
+    single = client.post("/v1/projects/shapes/predict", json={"image_id": images[3].id}).json()
+    seen = answers[3]["detections"]
+    assert [d["class_id"] for d in seen] == [d["class_id"] for d in single["detections"]]
+    for mine, alone in zip(seen, single["detections"], strict=True):
+        assert mine["score"] == pytest.approx(alone["score"], abs=1e-4)
+
+    errors = {e["line"]: e for e in output(client, made, "errors")}
+    reasons = {line: (e["error"], e["custom_id"]) for line, e in errors.items()}
+    assert reasons == {
+        11: ("NotFound", "gone"),
+        12: ("UrlRefused", None),
+        13: ("ObjectNotFound", None),
+        14: ("Forbidden", None),
+        15: ("BadKey", None),
+        16: ("CorruptImage", None),
+        17: ("ValidationFailed", None),
+        18: ("ValidationFailed", None),
+        19: ("ValidationFailed", None),
+        20: ("ValidationFailed", None),
+        21: ("ValidationFailed", None),
+    }
+    assert "'nope'" in errors[11]["detail"]
+    assert "give one of image_id, url, key: got none" in errors[18]["detail"]
+    assert errors[21]["detail"] == "a line of more than 65536 bytes"
+
+
+def test_a_killed_batch_goes_on_and_answers_no_line_twice(
+    client: TestClient,
+    deps: Dependencies,
+    worker: WorkerParts,
+    settings: Settings,
+    gateway: LocalGateway,
+) -> None:
+    images = [gateway.add(n) for n in range(17)]
+    made = create(client, lines_of(*({"image_id": image.id} for image in images)))
+    mortal = replace(worker, answerer=Mortal(**vars(worker.answerer)))
+    eager = JobStore(
+        deps.jobs.database, deps.jobs.bell, settings.model_copy(update={"job_stale_s": -1.0})
+    )
+    for n_answered in (5, 10):
+        with pytest.raises(Killed):
+            work(deps, mortal, settings, made["job_id"])
+        eager.reap()
+        now = state(client, made)
+        assert (now["state"], now["counts"]["answered"]) == ("queued", n_answered)
+    work(deps, worker, settings, made["job_id"])
+    assert state(client, made)["counts"] == {"total": 17, "answered": 17, "failed": 0}
+    answers = output(client, made, "results")
+    assert [a["line"] for a in answers] == list(range(1, 18))
+    assert [a["image_id"] for a in answers] == [image.id for image in images]
+    assert output(client, made, "errors") == []
+
+
+def test_a_cancelled_batch_keeps_its_answers_and_is_resumed(
+    client: TestClient,
+    deps: Dependencies,
+    worker: WorkerParts,
+    settings: Settings,
+    gateway: LocalGateway,
+) -> None:
+    images = [gateway.add(n) for n in range(12)]
+    made = create(client, lines_of(*({"image_id": image.id} for image in images)))
+    url = f"/v1/batches/{made['id']}"
+    with pytest.raises(Killed):
+        work(
+            deps,
+            replace(worker, answerer=Mortal(**vars(worker.answerer))),
+            settings,
+            made["job_id"],
+        )
+    assert client.post(f"{url}/cancel").json()["state"] == "cancelling"
+    eager = settings.model_copy(update={"job_stale_s": -1.0})
+    JobStore(deps.jobs.database, deps.jobs.bell, eager).reap()
+    assert state(client, made)["state"] == "cancelled"
+    assert [a["line"] for a in output(client, made, "results")][:5] == [1, 2, 3, 4, 5]
+    again = client.post(f"{url}/cancel")
+    assert (again.status_code, again.json()["error"]) == (409, "JobAlreadyFinished")
+    assert client.post(f"{url}/resume").json()["state"] == "queued"
+    work(deps, worker, settings, made["job_id"])
+    done = state(client, made)
+    assert (done["state"], done["counts"]["answered"]) == ("completed", 12)
+    assert [a["line"] for a in output(client, made, "results")] == list(range(1, 13))
+    again = client.post(f"{url}/resume")
+    assert (again.status_code, again.json()["error"]) == (409, "JobNotStopped")
+
+
+def test_what_is_not_answered_in_time_is_failed(
+    client: TestClient,
+    deps: Dependencies,
+    worker: WorkerParts,
+    settings: Settings,
+    gateway: LocalGateway,
+) -> None:
+    made = create(client, lines_of({"image_id": gateway.add(1).id}), expires_in_h=1e-9)
+    work(deps, worker, settings, made["job_id"])
+    done = state(client, made)
+    assert (done["state"], done["counts"]) == ("expired", {"total": 1, "answered": 0, "failed": 1})
+    [error] = output(client, made, "errors")
+    assert error["error"] == "BatchExpired"
+
+
+def test_a_batch_is_seen_by_a_version_and_the_calibration_it_has_then(
+    client: TestClient,
+    deps: Dependencies,
+    worker: WorkerParts,
+    settings: Settings,
+    gateway: LocalGateway,
+    registry: LocalRegistry,
+) -> None:
+    registry.add(2)
+    registry.calibrate(2, score=0.999)
+    lines = lines_of({"image_id": gateway.add(1).id})
+    loose, strict = (create(client, lines, model_version=version) for version in (1, 2))
+    for made in (loose, strict):
+        work(deps, worker, settings, made["job_id"])
+    [plain], [calibrated] = (output(client, made, "results") for made in (loose, strict))
+    assert (plain["model_version"], plain["calibrated"]) == (1, False)
+    assert (calibrated["model_version"], calibrated["calibrated"]) == (2, True)
+    assert len(calibrated["detections"]) < len(plain["detections"])
+
+
+@pytest.mark.parametrize(
+    ("query", "body", "status", "error"),
+    [
+        ({}, b"", 422, "ValidationFailed"),
+        ({}, b"\n\n", 422, "ValidationFailed"),
+        ({"model_version": 7}, b"{}", 404, "UnknownModel"),
+        ({"project": "nothing"}, b"{}", 404, "NotFound"),
+        ({"expires_in_h": 0}, b"{}", 422, "ValidationFailed"),
+    ],
+)
+def test_a_batch_that_cannot_be_is_refused_and_leaves_nothing(
+    client: TestClient,
+    deps: Dependencies,
+    query: dict[str, Any],
+    body: bytes,
+    status: int,
+    error: str,
+) -> None:
+    answer = client.post("/v1/batches", params={"project": PROJECT, **query}, content=body)
+    assert (answer.status_code, answer.json()["error"]) == (status, error)
+    assert client.get("/v1/batches").json() == []
+    assert list(deps.store.list("projects/")) == []
+
+
+def test_without_a_production_model_a_batch_names_its_version(
+    client: TestClient, registry: LocalRegistry
+) -> None:
+    registry.production = None
+    answer = client.post("/v1/batches", params={"project": PROJECT}, content=b"{}")
+    assert (answer.status_code, answer.json()["error"]) == (409, "NoProductionModel")
+    assert create(client, b"{}", model_version=1)["model_version"] == 1
+
+
+def test_batches_are_listed_and_an_unknown_one_is_404(client: TestClient) -> None:
+    made = [create(client, b"{}", name=name) for name in ("a", "b")]
+    listed = client.get("/v1/batches", params={"project": PROJECT}).json()
+    assert [batch["id"] for batch in listed] == [batch["id"] for batch in reversed(made)]
+    assert client.get("/v1/batches", params={"project": "nothing"}).status_code == 404
+    for path in ("", "/results", "/errors"):
+        answer = client.get(f"/v1/batches/nope{path}")
+        assert (answer.status_code, answer.json()["detail"]) == (404, "unknown batch: 'nope'")
+    assert client.post("/v1/batches/nope/cancel").status_code == 404
+
+
+def test_too_many_lines_are_refused(
+    client: TestClient, deps: Dependencies, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(batches, "MAX_LINES", 12)
+    answer = client.post("/v1/batches", params={"project": PROJECT}, content=b"{}\n" * 13)
+    assert (answer.status_code, answer.json()["error"]) == (413, "TooLarge")
+    assert list(deps.store.list("projects/")) == []
