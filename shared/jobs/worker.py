@@ -184,9 +184,12 @@ class JobRunner:
     def answer(self, job_id: str, function: TaskFunction) -> None:
         """Do what the bell rang for; after a part, ring for the next one that waits.
 
-        Other jobs of the queue come in between.
+        Other jobs of the queue come in between. A part whose job waits itself is left to that job,
+        which shows how far its parts are.
         """
         parent_id = parent_of(self.store, job_id)
+        if parent_id and self.store.get(parent_id).state == "queued":
+            return
         state = self.run(job_id, function)
         if parent_id and state in ("not claimed", "succeeded") and not self.stopping.is_set():
             ring_next(self.store, parent_id)
