@@ -133,6 +133,9 @@ def test_a_body_of_json_has_a_limit_of_its_own(gateway: Gateway) -> None:
     [
         ("/v1/projects/p/uploads", 64 * MIB),
         ("/v1/projects/p/predict", 64 * MIB),
+        ("/v1/projects/p/models/imports", 64 * MIB),
+        ("/v1/batches", 64 * MIB),
+        ("/v1/batches/b/cancel", 32 * MIB),
         ("/v1/projects/uploads/rounds", 32 * MIB),
         ("/v1/projects", 32 * MIB),
     ],

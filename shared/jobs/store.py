@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session, aliased, defer
 from shared.database import Database, call_after_commit, utcnow
 from shared.errors import Conflict, NotFound
 from shared.jobs.bell import Bell
-from shared.jobs.tables import JobRow
+from shared.jobs.tables import JobRow, view
 from shared.models.jobs import FINAL_STATES, JobState, JobView
 from shared.settings import Settings
 
@@ -347,34 +347,6 @@ def _first_waiting_parts() -> Select[Any]:
     works = select(parent.id).where(parent.id == JobRow.parent_id, parent.state == "running")
     first = select(func.min(JobRow.key)).where(JobRow.state == "queued", works.exists())
     return first.group_by(JobRow.parent_id)
-
-
-def view(row: JobRow, *, with_payload: bool = True) -> JobView:
-    """Return the row as callers see it."""
-    seconds = None
-    if row.started_at is not None:
-        seconds = ((row.finished_at or utcnow()) - row.started_at).total_seconds()
-    return JobView(
-        id=row.id,
-        kind=row.kind,
-        project=row.project,
-        parent_id=row.parent_id,
-        round_id=row.round_id,
-        step=row.step,
-        state=cast(JobState, row.state),
-        progress=row.progress or 0.0,
-        message=row.message or "",
-        attempts=row.attempts or 0,
-        max_attempts=row.max_attempts,
-        cancel_requested=bool(row.cancel_requested),
-        payload=row.payload if with_payload else {},
-        result=row.result,
-        error=row.error,
-        created_at=row.created_at or utcnow(),
-        started_at=row.started_at,
-        finished_at=row.finished_at,
-        seconds=seconds,
-    )
 
 
 def _require(session: Session, job_id: str) -> JobRow:

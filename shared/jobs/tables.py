@@ -1,12 +1,13 @@
 """The table of jobs: the row is the record, the queue only a doorbell."""
 
 from datetime import datetime
-from typing import Any
+from typing import Any, cast
 
 from sqlalchemy import JSON, Index, String, Text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from shared.database import Base, UtcDateTime, utcnow
+from shared.models.jobs import JobState, JobView
 
 
 class JobRow(Base):
@@ -39,3 +40,31 @@ class JobRow(Base):
     started_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     heartbeat_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     finished_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+
+
+def view(row: JobRow, *, with_payload: bool = True) -> JobView:
+    """Return the row as callers see it."""
+    seconds = None
+    if row.started_at is not None:
+        seconds = ((row.finished_at or utcnow()) - row.started_at).total_seconds()
+    return JobView(
+        id=row.id,
+        kind=row.kind,
+        project=row.project,
+        parent_id=row.parent_id,
+        round_id=row.round_id,
+        step=row.step,
+        state=cast(JobState, row.state),
+        progress=row.progress or 0.0,
+        message=row.message or "",
+        attempts=row.attempts or 0,
+        max_attempts=row.max_attempts,
+        cancel_requested=bool(row.cancel_requested),
+        payload=row.payload if with_payload else {},
+        result=row.result,
+        error=row.error,
+        created_at=row.created_at or utcnow(),
+        started_at=row.started_at,
+        finished_at=row.finished_at,
+        seconds=seconds,
+    )

@@ -1,7 +1,7 @@
 """What holds for every archive that nobody vouches for, zip or tar."""
 
 import errno
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -100,7 +100,7 @@ def new_file(path: Path, broken: tuple[type[Exception], ...]) -> Iterator[Binary
 
 
 def copy_entry(
-    source: IO[bytes], file: BinaryIO, budget: Budget, n_packed: Callable[[], int]
+    source: IO[bytes], file: BinaryIO, budget: Budget, n_packed: int | None = None
 ) -> None:
     """Copy an entry's bytes.
 
@@ -108,7 +108,7 @@ def copy_entry(
         source: unpacks it.
         file: takes it.
         budget: of the whole archive.
-        n_packed: returns how many packed bytes were read for it.
+        n_packed: its packed size, where it is packed alone.
 
     Raises:
         Refused: it unpacks to far more than was packed, or the budget is spent.
@@ -116,8 +116,8 @@ def copy_entry(
     written = 0
     while chunk := source.read(_CHUNK):
         written += len(chunk)
-        if written > RATIO_FROM_BYTES and written > MAX_RATIO * max(n_packed(), 1):
-            detail = f"unpacks to more than {MAX_RATIO} times its {n_packed()} bytes"
+        if n_packed is not None and written > max(RATIO_FROM_BYTES, MAX_RATIO * n_packed):
+            detail = f"unpacks to more than {MAX_RATIO} times its {n_packed} bytes"
             raise Refused("archive_bomb", detail)
         budget.spend(len(chunk))
         file.write(chunk)

@@ -52,7 +52,7 @@ def unpack_zip(archive: BinaryIO, target: Path, max_bytes: int) -> list[Rejectio
             for i, info in enumerate(opened.infolist()):
                 if info.is_dir():
                     continue
-                if budget.used > budget.limit or i >= MAX_ENTRIES:
+                if budget.spent or i >= MAX_ENTRIES:
                     left = len(opened.infolist()) - i
                     detail = f"not unpacked, nor {left - 1} entries after it: limit reached before"
                     rejected.append(rejection_of(info.filename, "archive_bomb", detail))
@@ -120,4 +120,4 @@ def _unpack_entry(
     if info.flag_bits & 0x1:
         raise Refused("unsupported", "encrypted")
     with new_file(target / name, _BROKEN) as file, opened.open(info) as source:
-        copy_entry(source, file, budget, lambda: info.compress_size)
+        copy_entry(source, file, budget, info.compress_size)

@@ -10,7 +10,6 @@ import pytest
 from pydantic import BaseModel
 from sqlalchemy import update
 
-from shared.database import Base, Database
 from shared.errors import BackendUnavailable, BadRequest
 from shared.jobs.bell import Bell, make_celery
 from shared.jobs.in_parts import Parts, duration, run_in_parts
@@ -61,24 +60,6 @@ def copy_all(
         numbers=[number for part in done for number in part.numbers],
         worker=" ".join(sorted({part.worker for part in done})),
     )
-
-
-@pytest.fixture
-def settings(tmp_path: Path, valkey_url: str) -> Settings:
-    return Settings(
-        database_url=f"sqlite:///{tmp_path}/jobs.db",
-        broker_url=valkey_url,
-        job_stale_s=2.0,
-        job_heartbeat_s=0.2,
-    )
-
-
-@pytest.fixture
-def store(settings: Settings) -> Iterator[JobStore]:
-    database = Database(settings.database_url)
-    Base.metadata.create_all(database.engine)
-    yield JobStore(database, Bell(make_celery(settings)), settings)
-    database.close()
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ import pytest
 from pydantic import BaseModel
 from sqlalchemy import update
 
-from shared.database import Base, Database, utcnow
+from shared.database import utcnow
 from shared.errors import BackendUnavailable, BadRequest, JobInterrupted
 from shared.jobs.bell import Bell, make_celery
 from shared.jobs.store import JobStore, JobSubmit
@@ -39,24 +39,6 @@ def sleep(context: JobContext) -> Slept:
         context.progress(1 - (end - time.monotonic()) / max(seconds, 1e-9), "sleeping")
         time.sleep(0.02)
     return Slept(seconds=seconds)
-
-
-@pytest.fixture
-def settings(tmp_path: Path, valkey_url: str) -> Settings:
-    return Settings(
-        database_url=f"sqlite:///{tmp_path}/jobs.db",
-        broker_url=valkey_url,
-        job_stale_s=2.0,
-        job_heartbeat_s=0.2,
-    )
-
-
-@pytest.fixture
-def store(settings: Settings) -> Iterator[JobStore]:
-    database = Database(settings.database_url)
-    Base.metadata.create_all(database.engine)
-    yield JobStore(database, Bell(make_celery(settings)), settings)
-    database.close()
 
 
 @pytest.fixture
