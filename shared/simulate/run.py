@@ -90,7 +90,10 @@ def _is_missing(cell: Cell, record: CellRecord | None) -> bool:
 def _run(
     options: SimulationOptions, store: CellStore, missing: Sequence[Cell], *, n_done: int
 ) -> None:
-    stack = EmbeddedStack(options.output / "state", fixed_ports=False)
+    # Engines agree to about 1e-5, and which one is fastest may differ from start to start.
+    stack = EmbeddedStack(
+        options.output / "state", fixed_ports=False, settings={"FOVEA_ENGINE": "pytorch"}
+    )
     stack.stop()
     bar = Progress(
         TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(),
