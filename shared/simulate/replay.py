@@ -20,7 +20,7 @@ from shared.models.strategies import RandomStrategy, Strategy, parse_strategy
 from shared.simulate.options import Cell, SimulationOptions
 from shared.simulate.records import CellRecord, Point
 
-POLL_S = 0.2
+POLL_S = 1.0
 Say = Callable[[str], None]
 
 
