@@ -1,6 +1,7 @@
 """Vector store on Weaviate: one collection per namespace, with our own vectors."""
 
 import json
+import socket
 import threading
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,6 +14,7 @@ from weaviate.classes.config import Configure, DataType, Property, Tokenization,
 from weaviate.classes.data import DataObject
 from weaviate.classes.init import AdditionalConfig, Timeout
 from weaviate.classes.query import Filter, MetadataQuery
+from weaviate.connect.v4 import HTTPError
 from weaviate.exceptions import UnexpectedStatusCodeError, WeaviateBaseError
 
 from shared.errors import BackendUnavailable
@@ -32,6 +34,7 @@ _BATCH = 500
 _SPARE = 16
 _MOST_RESULTS = 10_000  # QUERY_MAXIMUM_RESULTS, as a server has it by default
 _UNPROCESSABLE = 422
+_CONNECT_TIMEOUT_S = 5
 
 
 @dataclass(frozen=True)
@@ -46,9 +49,10 @@ class WeaviateAddress:
 class WeaviateStore:
     """One collection per namespace; its description keeps the dimension."""
 
-    def __init__(self, address: WeaviateAddress) -> None:
+    def __init__(self, address: WeaviateAddress, query_timeout_s: float = 30.0) -> None:
         """Remember the address; the first use connects."""
         self._address = address
+        self._query_timeout_s = query_timeout_s
         self._client: Any | None = None
         self._connect_lock = threading.Lock()
 
@@ -59,10 +63,10 @@ class WeaviateStore:
             return
         records = last_of_each_id(records)
         with self._errors() as client:
-            matrix = checked_matrix(records, _dimension(client, name))
+            matrix = checked_matrix(records, self._dimension(client, name))
             _create_collection(client, name, matrix.shape[1])
             # Another process may have made it with another dimension just now.
-            checked_matrix(records, _dimension(client, name))
+            checked_matrix(records, self._dimension(client, name))
             data = client.collections.use(name).data
             objects = [_object(r, v) for r, v in zip(records, matrix, strict=True)]
             for start in range(0, len(objects), _BATCH):
@@ -81,7 +85,7 @@ class WeaviateStore:
         """Return the k nearest records; a large collection is searched by HNSW, so nearly so."""
         name = _collection_name(namespace)
         with self._errors() as client:
-            dimension = _dimension(client, name)
+            dimension = self._dimension(client, name)
             if dimension is None or k < 1:
                 return []
             point = checked_vector(vector, "the query", dimension)
@@ -128,7 +132,10 @@ class WeaviateStore:
             data = client.collections.use(name).data
             for start in range(0, len(ids), _BATCH):
                 uuids = [_uuid(i) for i in ids[start : start + _BATCH]]
-                data.delete_many(where=Filter.by_id().contains_any(uuids))
+                answer = data.delete_many(where=Filter.by_id().contains_any(uuids))
+                if answer.failed:
+                    reason = f"{answer.failed} of {answer.matches} records were not deleted"
+                    raise self._unavailable(reason)
 
     def drop(self, namespace: str) -> None:
         """Remove the namespace; one that is not there is fine."""
@@ -136,10 +143,16 @@ class WeaviateStore:
             client.collections.delete(_collection_name(namespace))
 
     def check(self) -> None:
-        """Ask whether the server is ready."""
+        """Ask whether the server is ready, and listens for data too."""
         with self._errors() as client:
             if not client.is_ready():
                 raise self._unavailable("not ready")
+        # Ready is REST's word; a call for data would be tried for a minute before it fails.
+        host, port = self._address.host, self._address.grpc_port
+        try:
+            socket.create_connection((host, port), timeout=_CONNECT_TIMEOUT_S).close()
+        except OSError as exc:
+            raise self._unavailable(f"port {port} for gRPC: {exc}") from exc
 
     def close(self) -> None:
         """Close the connection; the next use opens one again."""
@@ -147,6 +160,17 @@ class WeaviateStore:
             if self._client is not None:
                 self._client.close()
                 self._client = None
+
+    def _dimension(self, client: Any, name: str) -> int | None:
+        if not client.collections.exists(name):
+            return None
+        description = str(client.collections.use(name).config.get(simple=True).description)
+        if not description.isdecimal():
+            # Not made here: by another program, or by the server itself for an object whose
+            # collection was dropped at that moment (its auto-schema).
+            reason = f"collection {name!r} does not say its dimension, but {description!r}"
+            raise self._unavailable(reason)
+        return int(description)
 
     def _connected(self) -> Any:
         with self._connect_lock:
@@ -158,7 +182,9 @@ class WeaviateStore:
                     grpc_host=self._address.host,
                     grpc_port=self._address.grpc_port,
                     grpc_secure=False,
-                    additional_config=AdditionalConfig(timeout=Timeout(init=5)),
+                    additional_config=AdditionalConfig(
+                        timeout=Timeout(init=_CONNECT_TIMEOUT_S, query=self._query_timeout_s)
+                    ),
                     # The checks would look for a newer client outside, and fail while it starts.
                     skip_init_checks=True,
                 )
@@ -168,8 +194,9 @@ class WeaviateStore:
     def _errors(self) -> Iterator[Any]:
         try:
             yield self._connected()
-        except WeaviateBaseError as exc:
-            raise self._unavailable(str(exc)) from exc
+        # A connection that breaks in the middle of a request comes through the client as it is.
+        except (WeaviateBaseError, HTTPError) as exc:
+            raise self._unavailable(str(exc) or repr(exc)) from exc
 
     def _unavailable(self, reason: str) -> BackendUnavailable:
         where = f"weaviate://{self._address.host}:{self._address.http_port}"
@@ -182,12 +209,6 @@ def _collection_name(namespace: str) -> str:
 
 def _uuid(record_id: str) -> uuid.UUID:
     return uuid.uuid5(_IDS, record_id)
-
-
-def _dimension(client: Any, name: str) -> int | None:
-    if not client.collections.exists(name):
-        return None
-    return int(client.collections.use(name).config.get(simple=True).description)
 
 
 def _create_collection(client: Any, name: str, dimension: int) -> None:
