@@ -7,6 +7,7 @@ from shared.models.simulations import Arm, Axis, SimulationResults, Size
 from shared.simulate.options import BASELINE, FULL_POOL
 
 GREY = "#555555"
+MARGIN = 0.15
 
 
 def draw_curves(results: SimulationResults, axis: Axis, path: Path) -> None:
@@ -26,7 +27,10 @@ def draw_curves(results: SimulationResults, axis: Axis, path: Path) -> None:
         y = [size.map50.mean for size in arm.sizes]
         axes.plot(x, y, "o-", color=colour, label=f"{arm.name} ({arm.n_seeds} seeds)")
         axes.fill_between(x, _low(arm), _high(arm), color=colour, alpha=0.15, linewidth=0)
-    axes.set(xlabel=f"labelled {axis}", ylabel="mAP50 on test")
+    means = [size.map50.mean for arm in results.arms for size in arm.sizes]
+    # Bands of two seeds reach far beyond what a quality can be.
+    limits = max(0.0, min(means) - MARGIN), min(1.0, max(means) + MARGIN)
+    axes.set(xlabel=f"labelled {axis}", ylabel="mAP50 on test", ylim=limits)
     axes.set_title(f"{results.dataset.name}: what selection buys, by {axis}", fontsize=11)
     axes.grid(alpha=0.3)
     axes.legend(loc="lower right", fontsize=8)

@@ -53,7 +53,9 @@ class Replay:
         """
         started = time.monotonic()
         start = self.start(cell.seed)
-        project = f"{cell.slug[:48]}-{uuid.uuid4().hex[:8]}"
+        prefix = f"{cell.slug[:48]}-"
+        self._end_what_was_stopped(prefix)
+        project = f"{prefix}{uuid.uuid4().hex[:8]}"
         copy = ProjectCopy(name=project, dataset_version=start.dataset_version)
         self._client.copy_project(start.project, copy)
         model = self._client.copy_model(
@@ -77,6 +79,14 @@ class Replay:
             seconds=round(time.monotonic() - started, 1),
             machine=platform.platform(),
         )
+
+    def _end_what_was_stopped(self, prefix: str) -> None:
+        """Cancel the round of a cell that was stopped half-way: it would take the cores."""
+        for project in self._client.projects():
+            if project.name.startswith(prefix):
+                for found in self._client.rounds(project.name):
+                    if found.finished_at is None:
+                        self._client.cancel_round(project.name, found.id)
 
     def start(self, seed: int) -> Start:
         """Return the common start of a seed; it is labelled and trained once."""

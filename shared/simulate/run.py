@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.table import Table
+from rich.table import Column, Table
 
 from shared.cli.context import console
 from shared.client import GatewayClient
@@ -127,7 +127,11 @@ def _write_csv(records: Sequence[CellRecord], path: Path) -> None:
 
 
 def _print(results: SimulationResults, output: Path) -> None:
-    table = Table("arm", "seeds", "images", "boxes", "mAP50", "difference at equal images, boxes")
+    table = Table(
+        # Long names differ at their end.
+        Column("arm", overflow="fold", min_width=12),
+        *("seeds", "images", "boxes", "mAP50", "difference at equal images, boxes"),
+    )
     for arm in results.arms:
         last, differences = arm.sizes[-1], (arm.difference_images, arm.difference_boxes)
         table.add_row(
