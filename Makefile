@@ -6,12 +6,14 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.fovea-setup
 DEV_STAMP := $(VENV)/.fovea-setup-dev
+BENCH_STAMP := $(VENV)/.fovea-setup-bench
+BENCH_REQUIREMENTS := inference_service/scripts/requirements.txt
 REQUIREMENTS := $(wildcard */requirements.txt) $(wildcard monitoring/*/requirements.txt)
 PINS := -c constraints.txt --override overrides.txt
 UV := $(BIN)/uv pip install --compile-bytecode --python $(BIN)/python
 PYTHON_FOUND := $(shell command -v $(PYTHON) || command -v python3)
 
-.PHONY: help setup demo test test-kill check local up down train calibrate doctor bench-selection bench-inference constraints clean
+.PHONY: help setup demo test test-kill check local up down train calibrate doctor bench-selection bench-inference bench-serving constraints clean
 
 help: ## Show what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -27,6 +29,10 @@ $(STAMP): pyproject.toml constraints.txt overrides.txt $(REQUIREMENTS)
 
 $(DEV_STAMP): $(STAMP) requirements-dev.txt
 	@$(UV) -r requirements-dev.txt $(PINS)
+	@touch $@
+
+$(BENCH_STAMP): $(STAMP) $(BENCH_REQUIREMENTS)
+	@$(UV) -r $(BENCH_REQUIREMENTS) $(PINS)
 	@touch $@
 
 # What is set on make's command line is in the environment of what it runs.
@@ -69,13 +75,16 @@ doctor: $(STAMP) ## Say what is wrong and how to mend it
 bench-inference: $(STAMP) ## Time Bayesian scoring against Ultralytics' own prediction: ARGS=
 	@$(BIN)/python -m inference_service.scripts.bench_inference $(ARGS)
 
+bench-serving: $(BENCH_STAMP) ## Time serving beside FastAPI and LitServe around the same model: ARGS=
+	@$(BIN)/python -m inference_service.scripts.bench_serving $(ARGS)
+
 bench-selection: $(STAMP) ## Time k-center on 1,000,000 embeddings against full sweeps: ARGS=
 	@$(BIN)/python -m labeling_service.scripts.bench_selection $(ARGS)
 
 constraints: ## Resolve the pins again
 	@$(BIN)/uv pip compile --universal --python-version 3.11 --no-emit-index-url --no-annotate \
 	  --no-header --override overrides.txt pyproject.toml --extra local $(REQUIREMENTS) \
-	  requirements-dev.txt -o constraints.txt
+	  requirements-dev.txt $(BENCH_REQUIREMENTS) -o constraints.txt
 
 clean: ## Remove what can be made again (not your data in .fovea)
 	@rm -rf build artifacts .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

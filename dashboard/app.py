@@ -4,12 +4,16 @@ from functools import partial
 
 import streamlit as st
 
-from dashboard.session import show
-from dashboard.views import annotate, curve, drift, images, loop, try_it
+from dashboard.session import SEARCH_PAGE, show
+from dashboard.views import annotate, curve, drift, images, loop, search, try_it
 
 st.set_page_config(page_title="Fovea", page_icon=":material/visibility:", layout="wide")
 # Streamlit leaves the room of a toolbar that is not shown.
 st.html("<style>.stMainBlockContainer{padding-top:2.5rem;padding-bottom:2rem}</style>")
+search_page = st.Page(
+    partial(show, search.page), title="Search", icon=":material/search:", url_path="search"
+)
+st.session_state[SEARCH_PAGE] = search_page
 pages = {
     "Run": [
         st.Page(
@@ -35,6 +39,7 @@ pages = {
             icon=":material/photo_library:",
             url_path="images",
         ),
+        search_page,
         st.Page(
             partial(show, try_it.page),
             title="Try it",

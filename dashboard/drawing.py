@@ -117,6 +117,15 @@ def draw(image: Image.Image, shapes: Sequence[Shape], classes: Sequence[str]) ->
     return canvas
 
 
+def cut_out(image: Image.Image, xyxy: Xyxy, margin: float = 0.3) -> Image.Image:
+    """Return what is in a normalised box and `margin` of its longer side around it, square."""
+    left, top, width, height = to_pixels(xyxy, image.size)
+    half = max(width, height, 2.0) * (0.5 + margin)
+    x, y = left + width / 2, top + height / 2
+    # Beyond the border it is black.
+    return image.crop((round(x - half), round(y - half), round(x + half), round(y + half)))
+
+
 def shape_caption(shape: Shape, classes: Sequence[str]) -> str:
     """Return what stands beside a box: its class, and its score if it is a prediction."""
     known = shape.class_id < len(classes)

@@ -18,6 +18,7 @@ PAGES = {
     "learning-curve": "learning-curve",
     "drift": "drift",
     "images": "images",
+    "search": "search",
     "try-it": "try-it",
     "annotate": "annotate",
 }

@@ -13,6 +13,8 @@ from shared.models.geometry import Annotation
 from shared.settings import Settings, load_settings
 
 PROJECT = "project"
+# The stored image that the Search page looks for, and that page itself.
+SEARCH_IMAGE, SEARCH_PAGE = "search-image", "search-page"
 
 
 @dataclass(frozen=True)

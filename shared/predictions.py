@@ -2,7 +2,7 @@
 
 import io
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
 
@@ -31,6 +31,7 @@ SCHEMA = pa.schema(
         ("localisation", pa.list_(pa.float32())),
         ("inconsistency", pa.list_(pa.float32())),
         ("embedding", pa.list_(pa.float32())),
+        ("box_embeddings", pa.list_(pa.list_(pa.float16()))),
         ("brightness", pa.float32()),
         ("contrast", pa.float32()),
         ("sharpness", pa.float32()),
@@ -57,6 +58,7 @@ class ScoredImage:
         inconsistency: shape (N,), how much the image flipped and made smaller contradicts the box;
             high is uncertain, NaN where the views were not looked at.
         embedding: shape (D,), pooled features of the trunk.
+        box_embeddings: shape (M, E), features of the first M boxes, those of the best scores.
         brightness: mean grey value in [0, 1].
         contrast: standard deviation of the grey values.
         sharpness: variance of the Laplacian of the grey image at a fixed size.
@@ -78,6 +80,9 @@ class ScoredImage:
     brightness: float
     contrast: float
     sharpness: float
+    box_embeddings: NDArray[np.float16] = field(
+        default_factory=lambda: np.zeros((0, 0), np.float16)
+    )
 
     @property
     def scores(self) -> FloatArray:

@@ -15,6 +15,7 @@ from prometheus_client import CollectorRegistry
 from prometheus_fastapi_instrumentator import Instrumentator
 from pydantic import BaseModel, ConfigDict
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from shared.errors import AppError, Unauthorised, error_classes
@@ -32,6 +33,8 @@ OPEN_PATHS = frozenset({"/healthz", "/readyz", "/metrics", "/openapi.json", "/do
 REQUEST_ID = "X-Request-ID"
 INTERNAL_KEY = "X-Fovea-Service-Key"
 PRINCIPAL = "X-Fovea-Principal"
+# No standard has a number for it; this is nginx's.
+HUNG_UP = 499
 
 
 class ErrorBody(BaseModel):
@@ -82,12 +85,39 @@ def create_service(
         )
     app.include_router(_health_router(checks))
     _add_error_handlers(app)
+    app.add_middleware(HangUps)
     Instrumentator(
         excluded_handlers=["/metrics", "/healthz", "/readyz"], registry=CollectorRegistry()
     ).instrument(app).expose(app, include_in_schema=False)
     key = settings.service_key.get_secret_value() if internal else None
     app.add_middleware(RequestMiddleware, service_key=key)
     return app
+
+
+class HangUps:
+    """Ends a request whose caller hung up as the caller's own failure, not as one of ours."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        """Wrap `app`."""
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        started = False
+
+        async def note_start(message: Message) -> None:
+            nonlocal started
+            started = started or message["type"] == "http.response.start"
+            await send(message)
+
+        try:
+            await self.app(scope, receive, note_start)
+        except ClientDisconnect:
+            # Later it is how whoever watches a stream leaves.
+            if not started:
+                log.info("request.hung_up")
+                # Nobody reads it, but it is counted.
+                await Response(status_code=HUNG_UP)(scope, receive, send)
 
 
 class RequestMiddleware:

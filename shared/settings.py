@@ -147,6 +147,12 @@ class Settings(BaseSettings):
         "fastest, measured at first load.",
     )
     threads: int = Field(default=0, ge=0, description="Threads of one model; 0 means all cores.")
+    inference_processes: int = Field(
+        default=1,
+        ge=1,
+        description="Processes of the inference API on one machine, behind its one port; the cores "
+        "are divided among them.",
+    )
 
     @field_validator("engine", mode="before")
     @classmethod

@@ -20,6 +20,7 @@ from dashboard.tests.world import (
     drift_report,
     job,
     manifest_item,
+    map_of,
     picture,
     round_view,
 )
@@ -44,6 +45,15 @@ from shared.models.rounds import (
     RoundCreate,
     RoundView,
     TaskView,
+)
+from shared.models.search import (
+    DuplicateGroups,
+    EmbeddingMap,
+    MapCreate,
+    SimilarImage,
+    SimilarImages,
+    SimilarObject,
+    SimilarObjects,
 )
 
 KEY = "a-key"
@@ -72,6 +82,8 @@ def gateway_app(world: World) -> FastAPI:
     app = FastAPI()
     app.add_exception_handler(AppError, _error)
     _add_reads(app, world)
+    _add_likeness(app, world)
+    _add_overviews(app, world)
     _add_media(app, world)
     _add_labelling(app, world)
     _add_actions(app, world)
@@ -146,6 +158,72 @@ def _add_reads(app: FastAPI, world: World) -> None:
             run_id="run",
             run_url="http://127.0.0.1:5000/#/experiments/1/runs/run",
             created_at=START,
+        )
+
+
+def _add_likeness(app: FastAPI, world: World) -> None:
+    base = f"/v1/projects/{NAME}"
+
+    def near(k: int, image_id: str = "") -> SimilarImages:
+        if not world.aliases.production:
+            msg = "nothing is indexed: score images first (`fovea score`)"
+            raise Conflict(msg)
+        found = [i for i in world.images if i.id != image_id][:k]
+        images = tuple(
+            SimilarImage(image_id=image.id, split=image.split, distance=n / 100)
+            for n, image in enumerate(found)
+        )
+        return SimilarImages(model_version=2, n_searched=60, images=images)
+
+    def objects(k: int, image_id: str = "") -> SimilarObjects:
+        found = tuple(
+            SimilarObject(
+                **image.model_dump(), box=0, class_id=1, score=0.9, xyxy=(0.1, 0.2, 0.4, 0.6)
+            )
+            for image in near(k, image_id).images
+        )
+        return SimilarObjects(model_version=2, n_searched=120, objects=found)
+
+    @app.post(base + "/similar-images")
+    def images_like(k: int) -> SimilarImages:
+        return near(k)
+
+    @app.post(base + "/similar-objects")
+    def objects_like(k: int, xyxy: str) -> SimilarObjects:
+        world.calls.append(f"region {xyxy}")
+        return objects(k)
+
+    @app.get(base + "/similar-images/{image_id}")
+    def similar_images(image_id: str, k: int) -> SimilarImages:
+        return near(k, image_id)
+
+    @app.get(base + "/similar-objects/{image_id}")
+    def similar_objects(image_id: str, box: int, k: int) -> SimilarObjects:
+        world.calls.append(f"box {box}")
+        return objects(k, image_id)
+
+
+def _add_overviews(app: FastAPI, world: World) -> None:
+    base = f"/v1/projects/{NAME}"
+
+    @app.post(base + "/maps", status_code=202)
+    def make_map(request: MapCreate) -> JobView:
+        world.map = map_of(world.images, request.method)
+        return job("inference.map", 0.5, "laying 60 images out")
+
+    @app.get(base + "/maps/newest")
+    def newest_map() -> EmbeddingMap:
+        if world.map is None:
+            msg = "project 'scenes' has no map yet"
+            raise NotFound(msg)
+        return world.map
+
+    @app.get(base + "/duplicate-groups")
+    def duplicate_groups(cursor: str | None = None, limit: int = 100) -> DuplicateGroups:
+        groups = [g for g in world.duplicates if g.name > (cursor or "")]
+        more = len(groups) > limit
+        return DuplicateGroups(
+            groups=tuple(groups[:limit]), next_cursor=groups[limit - 1].name if more else None
         )
 
 

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pytest
 from streamlit.testing.v1 import AppTest
-from streamlit.testing.v1.element_tree import Button, FileUploader
+from streamlit.testing.v1.element_tree import Button, ButtonGroup, FileUploader
 
 from dashboard.tests.conftest import OpenPage
 from dashboard.tests.world import (
@@ -21,7 +21,7 @@ from dashboard.tests.world import (
 from dashboard.views.round_form import AGGREGATIONS, MEANINGS, strategy_text
 from shared.models.strategies import STRATEGY_NAMES, KMeansStrategy, describe, parse_strategy
 
-PAGES = ["loop", "curve", "images", "try_it", "drift", "annotate"]
+PAGES = ["loop", "curve", "images", "search", "try_it", "drift", "annotate"]
 
 
 def said(at: AppTest) -> str:
@@ -219,6 +219,78 @@ def test_the_newest_drift_report_is_shown_and_a_new_one_is_made(open_page: OpenP
     button(at, "Make a new report").click().run()
     assert "**Drifted:** `brightness`" in said(at)
     assert len(world.drift) == 3
+
+
+def choose_view(at: AppTest, view: str) -> AppTest:
+    (views,) = (b for b in at.get("button_group") if "Map" in str(b.proto))
+    assert isinstance(views, ButtonGroup)
+    return views.set_value(view).run()
+
+
+def test_an_image_of_the_project_is_searched_for_by_name_whole_by_box_and_by_region(
+    open_page: OpenPage,
+) -> None:
+    world = busy_world()
+    at = open_page("search", world)
+    assert "Drop a picture" in said(at)
+    at.text_input[0].set_value("scene_0012").run()
+    assert "of 60 images that model v2 scored" in said(at)
+    assert len(at.get("image")) == 1 + 15
+    parts = next(s for s in at.selectbox if s.label == "Look for what is like")
+    assert parts.options == [
+        "the whole image", "box 1: seven 0.91", "box 2: two 0.55", "a region of it",
+    ]  # fmt: skip
+    parts.set_value("box 2: two 0.55").run()
+    assert "of 120 predicted boxes" in said(at)
+    assert "box 1" in world.calls
+    next(s for s in at.selectbox if s.label == "Look for what is like").set_value(
+        "a region of it"
+    ).run()
+    assert "region 0.250000,0.250000,0.750000,0.750000" in world.calls
+    button(at, "0.000").click().run()
+    assert at.text_input[0].value == ""
+    assert not at.exception
+
+
+def test_a_picture_of_ones_own_is_searched_for(open_page: OpenPage) -> None:
+    at = open_page("search", busy_world())
+    upload(at, picture("x"))
+    assert len(at.get("image")) == 1 + 15
+    upload(at, b"words")
+    assert "mine.jpg is not a picture" in said(at)
+
+
+def test_search_without_a_model_says_what_to_do(open_page: OpenPage) -> None:
+    at = open_page("search", fresh_world())
+    at.text_input[0].set_value("scene_0012").run()
+    assert "Nothing to show: nothing is indexed" in said(at)
+    at.text_input[0].set_value("nothing like it").run()
+    assert "No image has “nothing like it” in its name" in said(at)
+
+
+def test_the_map_is_shown_and_made_anew(open_page: OpenPage) -> None:
+    world = busy_world()
+    at = choose_view(open_page("search", world), "Map")
+    assert "60 of 60 images as model v2 sees them, UMAP" in said(at)
+    for by in ("split", "uncertainty", "round"):
+        next(s for s in at.selectbox if s.label == "Colour").set_value(by).run()
+        assert len(at.get("vega_lite_chart")) == 1
+    next(s for s in at.selectbox if s.label == "Layout").set_value("pca").run()
+    button(at, "Make the map anew").click().run()
+    assert "PCA" in said(at)
+
+
+def test_a_project_without_a_map_says_how_to_get_one(open_page: OpenPage) -> None:
+    at = choose_view(open_page("search", fresh_world()), "Map")
+    assert "There is no map yet" in said(at)
+
+
+def test_near_duplicates_are_listed_and_crossing_ones_marked(open_page: OpenPage) -> None:
+    at = choose_view(open_page("search", busy_world()), "Near-duplicates")
+    words = said(at)
+    assert "**2 images**" in words
+    assert "**3 images** · :orange[in different splits: train, val]" in words
+    assert len(at.get("image")) == 5
 
 
 def annotating(open_page: OpenPage, world: World) -> AppTest:

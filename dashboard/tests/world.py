@@ -33,6 +33,7 @@ from shared.models.rounds import (
     TaskView,
     TrainingParams,
 )
+from shared.models.search import DuplicateGroup, EmbeddingMap, MapMethod, MapPoint
 from shared.models.simulations import SimulationView
 from shared.models.strategies import KMeansStrategy, UncertaintyStrategy
 from shared.simulate.statistics import summarise
@@ -57,6 +58,8 @@ class World:
     jobs: list[JobView] = field(default_factory=list)
     drift: list[DriftResult] = field(default_factory=list)
     simulations: list[SimulationView] = field(default_factory=list)
+    map: EmbeddingMap | None = None
+    duplicates: list[DuplicateGroup] = field(default_factory=list)
     answers: list[tuple[str, AnswerCreate]] = field(default_factory=list)
     refuse_answers: str | None = None
     calls: list[str] = field(default_factory=list)
@@ -240,6 +243,30 @@ def simulation(name: str, offset: float) -> SimulationView:
     return SimulationView(project=NAME, name=name, results=results, created_at=START)
 
 
+def map_of(images: list[ImageView], method: MapMethod) -> EmbeddingMap:
+    """Return a map with an image of each class in turn."""
+    place = random.Random(method)
+    points = tuple(
+        MapPoint(
+            image_id=view.id,
+            x=place.gauss(i % 5, 0.3),
+            y=place.gauss(i % 5 % 2, 0.3),
+            split=view.split,
+            class_id=i % 5 if i % 5 < len(CLASSES) else None,
+            uncertainty=place.random(),
+        )
+        for i, view in enumerate(images)
+    )
+    return EmbeddingMap(
+        project=NAME,
+        model_version=2,
+        method=method,
+        made_at=START,
+        n_images=len(images),
+        points=points,
+    )
+
+
 def busy_world() -> World:
     """Return a project in its third round, which waits for labels."""
     rounds = [round_view(1, "done"), round_view(2, "done"), round_view(3, "labelling", n_done=4)]
@@ -258,6 +285,11 @@ def busy_world() -> World:
             drift_report("2026-11-20-shifted", "brightness", "sharpness"),
         ],
         simulations=[simulation("advice-v2", 0.08), simulation("other", 0.0)],
+        map=map_of([image(i) for i in range(60)], "umap"),
+        duplicates=[
+            DuplicateGroup(name="a", images=(image(3), image(4)), crosses=False),
+            DuplicateGroup(name="b", images=(image(5), image(43), image(44)), crosses=True),
+        ],
     )
 
 

@@ -7,7 +7,15 @@ import streamlit as st
 
 from dashboard.data import selection_reasons
 from dashboard.drawing import Shape, draw, fit, open_upright, shapes_of
-from dashboard.session import Desk, content, labels, plain_words, thumbnail
+from dashboard.session import (
+    SEARCH_IMAGE,
+    SEARCH_PAGE,
+    Desk,
+    content,
+    labels,
+    plain_words,
+    thumbnail,
+)
 from shared.errors import Conflict, NotFound
 from shared.models.data import ImageView, Split
 from shared.models.rounds import RoundView
@@ -123,10 +131,15 @@ def _look(desk: Desk, image: ImageView, reason: str | None) -> None:
         st.caption(f"{image.name} · {image.split} · {image.width} x {image.height}")
         if reason:
             st.markdown(f":material/lightbulb: {reason}")
-        row = st.columns([1, 1, 2], vertical_alignment="bottom")
+        row = st.columns([1, 1, 2, 1], vertical_alignment="bottom")
         with_labels = row[0].toggle("Labels", value=True)
         with_predictions = row[1].toggle("Predictions", value=True)
         score = row[2].slider("Hide predictions below score", 0.0, 1.0, 0.25, 0.05)
+        if SEARCH_PAGE in st.session_state and row[3].button(
+            "Find similar", icon=":material/search:"
+        ):
+            st.session_state[SEARCH_IMAGE] = image.id
+            st.switch_page(st.session_state[SEARCH_PAGE])
         given = labels(desk, image.id)
         shapes = shapes_of(given or ()) if with_labels else []
         predicted = _predicted(desk, image.id, score) if with_predictions else []

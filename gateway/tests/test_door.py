@@ -9,12 +9,15 @@ import pytest
 from pydantic import SecretStr
 
 from gateway.app import keys as keys_command
-from gateway.app.models.schemas import Role
+from gateway.app.models.schemas import KeyCreate, Role
 from gateway.app.models.tables import ApiKeyRow
 from gateway.app.services import audit
 from gateway.app.services.limits import RateLimiter
 from gateway.tests.conftest import Gateway
 from shared.database import Database, utcnow
+from shared.jobs.bell import Bell, make_celery
+from shared.jobs.retire import retire
+from shared.jobs.store import JobStore, JobSubmit
 from shared.settings import Settings
 
 
@@ -198,6 +201,34 @@ def test_the_audit_log_has_what_changes_things_and_what_was_refused(gateway: Gat
     assert [e["request_id"] for e in older] == ["r-1"]
 
 
+def test_an_entry_names_the_project_that_it_was_about(gateway: Gateway) -> None:
+    jobs = JobStore(gateway.database, Bell(make_celery(gateway.settings)), gateway.settings)
+    with gateway.database.transaction() as session:
+        submits = [JobSubmit("inference.batch", "cells", KeyCreate(name="a", role="viewer"))] * 2
+        batch, deleted = (jobs.submit(session, submit).id for submit in submits)
+    jobs.cancel(deleted)
+    retire(jobs, deleted)
+    with gateway.client() as admin:
+        for method, path in (
+            ("POST", "/v1/projects/cells/rounds"),
+            ("PUT", "/v1/projects/cells"),
+            ("POST", "/v1/batches?project=cells&name=night"),
+            ("POST", f"/v1/batches/{batch}/cancel"),
+            ("DELETE", f"/v1/batches/{batch}"),
+            ("DELETE", f"/v1/batches/{deleted}"),
+            ("POST", f"/v1/jobs/{batch}/cancellation"),
+            ("POST", "/v1/projects"),
+            ("POST", "/v1/batches"),
+            ("POST", "/v1/batches/nope/cancel"),
+            ("POST", "/v1/batches/%00/cancel"),
+            ("POST", f"/v1/projects/{'x' * 70}/rounds"),
+            ("POST", "/v1/batches?project=%00"),
+        ):
+            admin.request(method, path)
+        named = [entry["project"] for entry in reversed(admin.get("/v1/audit").json())]
+    assert named == ["cells"] * 7 + [None] * 4 + ["x" * 64, "\ufffd"]
+
+
 def test_a_nul_in_a_path_is_audited_as_a_replacement_character(gateway: Gateway) -> None:
     with gateway.client() as admin:
         admin.post("/v1/%00")
@@ -210,7 +241,7 @@ def test_the_audit_writer_goes_on_after_a_batch_that_the_database_refuses(
 ) -> None:
     monkeypatch.setattr(audit, "FLUSH_EVERY_S", 0.01)
     audit_log = audit.AuditLog(database)
-    entry = audit.Audited(utcnow(), "ann", "POST", "/v1/projects", 201, "r-1")
+    entry = audit.Audited(utcnow(), "ann", "POST", "/v1/projects", None, 201, "r-1")
 
     async def write() -> None:
         writer = asyncio.create_task(audit_log.run())

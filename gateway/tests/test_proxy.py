@@ -165,6 +165,25 @@ def test_events_arrive_while_the_stream_is_open_and_a_hang_up_reaches_the_servic
     assert gateway.data.hung_up
 
 
+def test_a_caller_who_hangs_up_while_sending_is_no_failure_of_ours(gateway: Gateway) -> None:
+    caller = HTTPConnection(httpx2.URL(gateway.url).netloc.decode(), timeout=10)
+    caller.putrequest("POST", "/v1/projects/p/uploads/size")
+    caller.putheader("Authorization", f"Bearer {gateway.key('admin')}")
+    caller.putheader("Content-Length", "10")
+    caller.endheaders(b"half")
+    while gateway.data.n_requests == 0:
+        time.sleep(0.02)
+    caller.close()
+    deadline = time.monotonic() + 10
+    counted: list[str] = []
+    with gateway.client() as client:
+        while not counted and time.monotonic() < deadline:
+            counted = re.findall('http_requests_total.*"POST".*', client.get("/metrics").text)
+            time.sleep(0.02)
+    assert len(counted) == 1
+    assert counted[0].endswith('status="4xx"} 1.0')
+
+
 def test_an_answer_that_breaks_off_is_seen_to_break_off(gateway: Gateway) -> None:
     with gateway.client() as client, pytest.raises(httpx2.RemoteProtocolError):
         client.get("/v1/projects/p/images/broken")

@@ -8,6 +8,8 @@ from fastapi import FastAPI
 
 from inference_service.app.api.batches import router as batches
 from inference_service.app.api.endpoints import router
+from inference_service.app.api.search import router as search
+from inference_service.app.processes import end_with_launcher, share_of
 from inference_service.app.wiring import Dependencies, build
 from shared.service import create_service
 from shared.settings import Settings, load_settings
@@ -17,7 +19,8 @@ def create_app(
     settings: Settings | None = None, build: Callable[[Settings], Dependencies] = build
 ) -> FastAPI:
     """Return the application on what `build` makes."""
-    chosen = settings or load_settings()
+    chosen = share_of(settings or load_settings())
+    end_with_launcher()
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[Mapping[str, Dependencies]]:
@@ -31,7 +34,7 @@ def create_app(
     return create_service(
         "inference_service",
         settings=chosen,
-        routers=[router, batches],
+        routers=[router, search, batches],
         lifespan=lifespan,
         checks=lambda state: state["deps"].checks(),
     )

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from inference_service.app.core.body_budget import BodyBudget
 from inference_service.app.core.images import MAX_IMAGE_BYTES
 from inference_service.app.core.in_flight import InFlight
 from inference_service.app.core.pixel_budget import PixelBudget
@@ -11,10 +12,13 @@ from inference_service.app.core.ports import Gateway, Registry
 from inference_service.app.core.runtime import DetectorRuntime
 from inference_service.app.services.batch_answers import BatchAnswerer
 from inference_service.app.services.batches import Batches
+from inference_service.app.services.embedding_map import EmbeddingMaps
+from inference_service.app.services.index import Index
 from inference_service.app.services.loaded import LoadedModel
 from inference_service.app.services.local_models import LocalModels
 from inference_service.app.services.prediction import Predictor
 from inference_service.app.services.scoring import Scorer
+from inference_service.app.services.search import Search
 from inference_service.app.services.served_log import ServedLog
 from inference_service.app.services.serving import Serving
 from inference_service.app.services.stored import StoredPredictions
@@ -34,6 +38,8 @@ from shared.vectors.wiring import vector_store
 
 # Requests; eight batches, about two seconds on a small machine.
 MAX_IN_FLIGHT = 64
+# Of their files, together.
+MAX_BODY_BYTES = 4 * MAX_IMAGE_BYTES
 
 
 @dataclass(frozen=True)
@@ -58,8 +64,11 @@ class Dependencies:
     serving: Serving
     predictor: Predictor
     stored: StoredPredictions
+    search: Search
+    maps: EmbeddingMaps
     batches: Batches
     in_flight: InFlight
+    bodies: BodyBudget
 
     def checks(self) -> Mapping[str, Check]:
         """Return the back ends that must answer; the registry is not one, local copies serve."""
@@ -91,6 +100,8 @@ class WorkerParts:
     scorer: Scorer
     answerer: BatchAnswerer
     stored: StoredPredictions
+    index: Index
+    maps: EmbeddingMaps
     loaded: LoadedModel
 
 
@@ -121,6 +132,8 @@ def build(settings: Settings, given: Neighbours | None = None) -> Dependencies:
     fetcher = _fetcher(settings)
     pixels = PixelBudget(settings.max_image_megapixels * 1e6)
     jobs = JobStore(database, bell, settings)
+    predictor = Predictor(serving, served_log, around.gateway, store, fetcher, pixels)
+    stored = StoredPredictions(store)
     return Dependencies(
         settings=settings,
         database=database,
@@ -130,10 +143,13 @@ def build(settings: Settings, given: Neighbours | None = None) -> Dependencies:
         vectors=vectors,
         neighbours=around,
         serving=serving,
-        predictor=Predictor(serving, served_log, around.gateway, store, fetcher, pixels),
-        stored=StoredPredictions(store, vectors),
+        predictor=predictor,
+        stored=stored,
+        search=Search(stored, vectors, predictor),
+        maps=_maps(settings, store, stored),
         batches=Batches(store, jobs, around.registry),
         in_flight=InFlight(MAX_IN_FLIGHT),
+        bodies=BodyBudget(MAX_BODY_BYTES),
     )
 
 
@@ -149,9 +165,15 @@ def build_worker(settings: Settings, given: Neighbours | None = None) -> WorkerP
     )
     max_pixels = settings.max_image_megapixels * 1e6
     fetcher = _fetcher(settings)
-    scorer = Scorer(around.gateway, store, vectors, loaded, max_pixels)
+    index, stored = Index(vectors), StoredPredictions(store)
+    scorer = Scorer(around.gateway, store, index, loaded, max_pixels)
     answerer = BatchAnswerer(around.gateway, around.registry, store, loaded, fetcher, max_pixels)
-    return WorkerParts(scorer, answerer, StoredPredictions(store, vectors), loaded)
+    maps = _maps(settings, store, stored)
+    return WorkerParts(scorer, answerer, stored, index, maps, loaded)
+
+
+def _maps(settings: Settings, store: ObjectStore, stored: StoredPredictions) -> EmbeddingMaps:
+    return EmbeddingMaps(store, stored, settings.cache_dir / "numba")
 
 
 def _fetcher(settings: Settings) -> Fetcher:

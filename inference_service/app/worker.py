@@ -6,16 +6,21 @@ from inference_service.app.models.schemas import (
     BatchJob,
     BatchPart,
     BatchPartResult,
+    DeletedFiles,
     ReindexResult,
     ScoredPart,
     ScoringPart,
 )
+from inference_service.app.services.batch_files import delete_files
 from inference_service.app.wiring import WorkerParts, build_worker
 from shared.errors import BackendUnavailable
 from shared.jobs.in_parts import Parts, run_in_parts
 from shared.jobs.parts import Part
+from shared.jobs.retire import deletion_kind
 from shared.jobs.worker import JobContext, TaskFunction, run_worker
+from shared.models.batches import BATCH_KIND
 from shared.models.registry import ScoringCreate, ScoringResult
+from shared.models.search import MapCreate, MapResult
 from shared.settings import Settings, load_settings
 
 
@@ -26,7 +31,10 @@ def build(settings: Settings) -> Mapping[str, TaskFunction]:
 
 def tasks(parts: WorkerParts) -> Mapping[str, TaskFunction]:
     """Return the tasks, made of these parts."""
+    return {**_scoring_tasks(parts), **_batch_tasks(parts), **_search_tasks(parts)}
 
+
+def _scoring_tasks(parts: WorkerParts) -> Mapping[str, TaskFunction]:
     def score(context: JobContext) -> ScoringResult:
         project = context.job.project
         request = ScoringCreate.model_validate(context.job.payload)
@@ -56,6 +64,10 @@ def tasks(parts: WorkerParts) -> Mapping[str, TaskFunction]:
         part = ScoringPart.model_validate(context.job.payload)
         return parts.scorer.score_part(context.job.project, part, context.progress)
 
+    return {"inference.score": score, "inference.score_part": score_part}
+
+
+def _batch_tasks(parts: WorkerParts) -> Mapping[str, TaskFunction]:
     def batch(context: JobContext) -> BatchPartResult:
         project = context.job.project
         given = BatchJob.model_validate(context.job.payload)
@@ -79,16 +91,29 @@ def tasks(parts: WorkerParts) -> Mapping[str, TaskFunction]:
         part = BatchPart.model_validate(context.job.payload)
         return parts.answerer.answer(context.job.project, part, context.progress)
 
-    def reindex(context: JobContext) -> ReindexResult:
-        return parts.stored.reindex(context.job.project, context.progress)
+    def delete_batch(context: JobContext) -> DeletedFiles:
+        given = BatchJob.model_validate(context.job.payload)
+        store = parts.answerer.store
+        return DeletedFiles(
+            n_files=delete_files(store, context.job.project, given.batch_id, context.progress)
+        )
 
     return {
-        "inference.score": score,
-        "inference.score_part": score_part,
-        "inference.batch": batch,
+        BATCH_KIND: batch,
         "inference.batch_part": batch_part,
-        "inference.reindex": reindex,
+        deletion_kind(BATCH_KIND): delete_batch,
     }
+
+
+def _search_tasks(parts: WorkerParts) -> Mapping[str, TaskFunction]:
+    def reindex(context: JobContext) -> ReindexResult:
+        return parts.index.rebuild(context.job.project, parts.stored, context.progress)
+
+    def make_map(context: JobContext) -> MapResult:
+        request = MapCreate.model_validate(context.job.payload)
+        return parts.maps.make(context.job.project, request, context.progress)
+
+    return {"inference.reindex": reindex, "inference.map": make_map}
 
 
 def wait_for_older(context: JobContext, request: ScoringCreate) -> None:

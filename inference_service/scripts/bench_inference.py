@@ -32,6 +32,7 @@ from rich.table import Table
 from inference_service.app.core.engines import Engines, this_machine
 from inference_service.app.core.loading import RuntimeOptions
 from inference_service.app.core.runtime import DetectorRuntime
+from inference_service.app.services.index import Index
 from inference_service.app.services.loaded import LoadedModel
 from inference_service.app.services.scoring import Scorer
 from shared.demo.digits import make_batch
@@ -258,7 +259,7 @@ class Fovea:
         settings = Settings(
             object_store_url=f"file:{folder}/objects", vector_store_url=f"lancedb:{folder}/vectors"
         )
-        self._store, self._vectors = object_store(settings), vector_store(settings)
+        self._store, self._index = object_store(settings), Index(vector_store(settings))
         self._images = []
         for n, path in enumerate(files):
             key = f"projects/{PROJECT}/images/{n:064x}.jpg"
@@ -269,7 +270,7 @@ class Fovea:
         """Score every image as a version that nobody scored by before."""
         self._n_runs += 1
         ready = Ready(self._runtime)
-        scorer = Scorer(Listed(self._images), self._store, self._vectors, ready, 100e6)
+        scorer = Scorer(Listed(self._images), self._store, self._index, ready, 100e6)
         request = ScoringCreate(model_version=self._n_runs, n_passes=max(n_passes, 2))
         for part in scorer.plan(PROJECT, request):
             scorer.score_part(PROJECT, part.model_copy(update={"n_passes": n_passes}), silent)

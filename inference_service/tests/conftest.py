@@ -60,3 +60,9 @@ def client(
     key = settings.service_key.get_secret_value()
     with TestClient(app, headers={INTERNAL_KEY: key}) as client:
         yield client
+
+
+@pytest.fixture
+def deps(client: TestClient) -> Dependencies:
+    found: Dependencies = client.app_state["deps"]
+    return found

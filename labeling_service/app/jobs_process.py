@@ -11,16 +11,21 @@ from labeling_service.app.services.reconcile import Reconciler
 from labeling_service.app.wiring import build
 from shared.errors import AppError
 from shared.jobs.bell import RECONCILE, make_celery
+from shared.jobs.retire import retire_old
 from shared.jobs.store import JobStore
 from shared.jobs.worker import register, serve
 from shared.log import configure_logging
+from shared.models.batches import BATCH_KIND, KEPT
 from shared.settings import Settings, load_settings
 
 log = structlog.stdlib.get_logger()
 
 
 class SafetyNet:
-    """Reaps stale jobs and sweeps unfinished rounds every so often, from a thread of its own."""
+    """Looks every so often, from a thread of its own.
+
+    Stale jobs are reaped, unfinished rounds swept, batches that ended long ago deleted.
+    """
 
     def __init__(self, jobs: JobStore, reconciler: Reconciler, interval_s: float) -> None:
         """Look at `jobs` and rounds every `interval_s` seconds."""
@@ -40,14 +45,17 @@ class SafetyNet:
         self._thread.join(timeout=10)
 
     def look(self) -> None:
-        """Reap and sweep once; a back end that is down is waited for until the next time."""
+        """Look once; a back end that is down is waited for until the next time."""
         try:
             n_jobs = self._jobs.reap()
             n_rounds = self._reconciler.sweep()
+            n_deleted = retire_old(self._jobs, BATCH_KIND, KEPT)
         except (AppError, SQLAlchemyError) as exc:
             log.warning("safety_net.failed", reason=f"{type(exc).__name__}: {exc}")
         else:
-            log.debug("safety_net.looked", n_jobs=n_jobs, n_rounds=n_rounds)
+            log.debug(
+                "safety_net.looked", n_jobs=n_jobs, n_rounds=n_rounds, n_batches_deleted=n_deleted
+            )
 
     def _run(self) -> None:
         self.look()

@@ -15,8 +15,10 @@ from labeling_service.app.jobs_process import SafetyNet
 from labeling_service.tests.support import World
 from shared.database import Base, Database, utcnow
 from shared.jobs.bell import Bell, make_celery
-from shared.jobs.store import JobStore
+from shared.jobs.retire import deletion_of
+from shared.jobs.store import JobStore, JobSubmit
 from shared.jobs.tables import JobRow
+from shared.models.batches import BATCH_KIND, BatchCounts
 from shared.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -93,6 +95,22 @@ def test_a_look_moves_rounds_and_gives_stale_jobs_to_another_worker(world: World
         session.execute(update(JobRow).values(heartbeat_at=utcnow() - timedelta(seconds=6)))
     net.look()
     assert world.job(round_id, "select").state == "queued"
+
+
+def test_a_look_deletes_batches_that_ended_a_month_ago(world: World) -> None:
+    payload = BatchCounts(total=0, answered=0, failed=0)
+    with world.database.transaction() as session:
+        old, new, waiting = (
+            world.jobs.submit(session, JobSubmit(BATCH_KIND, "cells", payload)).id for _ in range(3)
+        )
+    for job_id, days in ((old, 31), (new, 29)):
+        world.jobs.cancel(job_id)
+        with world.database.transaction() as session:
+            row = update(JobRow).where(JobRow.id == job_id)
+            session.execute(row.values(finished_at=utcnow() - timedelta(days=days)))
+    SafetyNet(world.jobs, world.reconciler, interval_s=3600).look()
+    assert deletion_of(world.jobs, old) is not None
+    assert {job.id for job in world.jobs.list(kind=BATCH_KIND)} == {new, waiting}
 
 
 def test_the_clock_looks_again_and_again_and_stops(world: World) -> None:

@@ -2,14 +2,14 @@
 
 import typer
 
-from shared.cli import data, local, loop, models, simulate, strategy
+from shared.cli import batches, data, local, loop, models, search, simulate, strategy
 
 app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     help="Active learning for object detection: find the images worth labelling.",
 )
-for module in (local, data, loop, models, simulate, strategy):
+for module in (local, data, loop, models, batches, search, simulate, strategy):
     module.register(app)
 
 

@@ -1,4 +1,4 @@
-"""`fovea train calibrate models promote rollback predict batch drift reindex`."""
+"""`fovea train calibrate models promote rollback predict drift reindex`."""
 
 import io
 import zipfile
@@ -30,7 +30,7 @@ from shared.models.rounds import TrainingParams
 def register(app: typer.Typer) -> None:
     """Add the commands."""
     app.command("import-model")(import_model)
-    for command in (train, calibrate, models, promote, rollback, predict, batch, drift, reindex):
+    for command in (train, calibrate, models, promote, rollback, predict, drift, reindex):
         app.command()(command)
 
 
@@ -175,30 +175,6 @@ def predict(
             for box in seen.detections:
                 corners = ", ".join(f"{v:.3f}" for v in box.xyxy)
                 console.print(f"  {classes[box.class_id]} {box.score:.2f} at {corners}")
-
-
-def batch(
-    lines: Annotated[Path, typer.Argument(help="JSON lines, each with image_id, url or key.")],
-    project: Project = None,
-    model: Annotated[int | None, typer.Option(help="Model version; unset: production.")] = None,
-    hours: Annotated[float, typer.Option(help="Time it may take.")] = 24,
-) -> None:
-    """Predict many images; results and errors are written beside the file."""
-    with told_errors():
-        client = connect()
-        name = pick_project(client, project)
-        if not lines.is_file():
-            msg = f"no such file: {lines}"
-            raise BadRequest(msg)
-        made = client.create_batch(name, lines, model_version=model, expires_in_h=hours)
-        console.print(f"batch {made.id}: {made.counts.total} lines, model v{made.model_version}")
-        follow(client, client.job(made.job_id), "batch")
-        for file in ("results", "errors"):
-            target = lines.with_suffix(f".{file}.jsonl")
-            client.batch_output(made.id, file, target)
-            console.print(f"wrote {target}")
-        counts = client.batch(made.id).counts
-        console.print(f"{counts.answered} answered, {counts.failed} failed")
 
 
 def drift(

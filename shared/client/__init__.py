@@ -5,6 +5,7 @@ from shared.client.jobs import JobCalls
 from shared.client.models import ModelCalls
 from shared.client.projects import ProjectCalls
 from shared.client.rounds import RoundCalls
+from shared.client.search import SearchCalls
 from shared.client.serving import ServingCalls
 from shared.client.versions import VersionCalls
 
@@ -12,7 +13,14 @@ __all__ = ["GatewayClient"]
 
 
 class GatewayClient(
-    ProjectCalls, VersionCalls, JobCalls, RoundCalls, ModelCalls, ServingCalls, BatchCalls
+    ProjectCalls,
+    VersionCalls,
+    JobCalls,
+    RoundCalls,
+    ModelCalls,
+    ServingCalls,
+    BatchCalls,
+    SearchCalls,
 ):
     """Typed calls of `/v1`; an error body becomes the same exception again.
 

@@ -38,11 +38,22 @@ class JobAlreadyFinished(Conflict):
 
 @dataclass(frozen=True)
 class JobSubmit:
-    """What to do: `kind` is the task's name, `key` makes a second submit return the first job."""
+    """What to do.
+
+    Attributes:
+        kind: name of the task.
+        project: whose it is.
+        payload: what the task is given.
+        id: of the job, for what is stored under it before; unset: a new one.
+        key: makes a second submit return the first job.
+        round_id: of the round that it is a step of.
+        step: of that round.
+    """
 
     kind: str
     project: str
     payload: BaseModel
+    id: str | None = None
     key: str | None = None
     round_id: str | None = None
     step: str | None = None
@@ -79,7 +90,7 @@ class JobStore:
         """
         key = job.key or uuid.uuid4().hex
         row = JobRow(
-            id=uuid.uuid4().hex,
+            id=job.id or uuid.uuid4().hex,
             key=key,
             kind=job.kind,
             project=job.project,

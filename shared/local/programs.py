@@ -100,17 +100,11 @@ def _mlflow(state: Path, port: int) -> Program:
 
 
 def _api(name: str, module: str, port: int) -> Program:
-    command = (
-        sys.executable,
-        "-m",
-        "uvicorn",
-        "--factory",
-        f"{module}.app.main:create_app",
-        "--host=127.0.0.1",
-        f"--port={port}",
-        "--no-access-log",
-        "--timeout-graceful-shutdown=3",
-    )
+    app = f"{module}.app.main:create_app"
+    one = ("uvicorn", "--factory", app, "--no-access-log", "--timeout-graceful-shutdown=3")
+    # Of the inference API there may be several.
+    processes = (f"{module}.app.processes",) if name == "inference" else one
+    command = (sys.executable, "-m", *processes, "--host=127.0.0.1", f"--port={port}")
     return Program(name, command, port, "/readyz", has_page=name == "gateway")
 
 

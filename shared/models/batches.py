@@ -1,11 +1,15 @@
 """Batches: many images to predict, given as lines of a file."""
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Literal
 
 from pydantic import Field
 
 from shared.models.geometry import Detection, Frozen
+
+BATCH_KIND = "inference.batch"
+# Long enough to notice that nobody fetched the results, short enough for a store to stay small.
+KEPT = timedelta(days=30)
 
 BatchState = Literal[
     "queued", "in_progress", "cancelling", "completed", "failed", "cancelled", "expired"
@@ -36,6 +40,9 @@ class BatchView(Frozen):
     expires_at: datetime = Field(description="Lines not answered by then are failed.")
     started_at: datetime | None
     finished_at: datetime | None
+    kept_until: datetime | None = Field(
+        description="The batch and its files are deleted then; null while it is not over."
+    )
 
 
 class BatchAnswer(Frozen):

@@ -1,14 +1,19 @@
+import re
+import socket
+import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
+import httpx2
 import pytest
-from fastapi import APIRouter, FastAPI
+from fastapi import APIRouter, FastAPI, Request
 from fastapi.testclient import TestClient
 from pydantic import BaseModel
 
+from gateway.tests.upstream import serving
 from shared.errors import BackendUnavailable, Conflict, NotFound, RateLimited
-from shared.service import Check, create_service
+from shared.service import INTERNAL_KEY, Check, create_service
 from shared.settings import Settings
 
 KEY = {"X-Fovea-Service-Key": "insecure-default"}
@@ -45,6 +50,11 @@ def body(given: Body) -> Body:
     return given
 
 
+@router.post("/file")
+async def file(request: Request) -> int:
+    return len(await request.body())
+
+
 @router.get("/v1/projects/{project}/rounds")
 def rounds(project: str) -> str:
     return project
@@ -60,15 +70,18 @@ def down() -> None:
     raise BackendUnavailable(message)
 
 
-def client(checks: Mapping[str, Check] | None = None) -> TestClient:
-    app = create_service(
+def service(checks: Mapping[str, Check] | None = None) -> FastAPI:
+    return create_service(
         "test_service",
         settings=Settings(),
         routers=[router],
         lifespan=lifespan,
         checks=lambda state: checks or {},
     )
-    return TestClient(app, raise_server_exceptions=False)
+
+
+def client(checks: Mapping[str, Check] | None = None) -> TestClient:
+    return TestClient(service(checks), raise_server_exceptions=False)
 
 
 @pytest.mark.parametrize(
@@ -147,3 +160,23 @@ def test_metrics_count_requests() -> None:
         http.get("/conflict", headers=KEY)
         metrics = http.get("/metrics").text
     assert 'http_requests_total{handler="/conflict",method="GET",status="4xx"} 1.0' in metrics
+
+
+def test_a_caller_who_hangs_up_is_no_failure_of_the_service(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with serving(service()) as url:
+        address = httpx2.URL(url)
+        with socket.create_connection((address.host, address.port or 0)) as caller:
+            head = f"POST /file HTTP/1.1\r\nHost: x\r\n{INTERNAL_KEY}: insecure-default\r\n"
+            caller.sendall(f"{head}Content-Length: 10\r\n\r\nhalf".encode())
+        deadline = time.monotonic() + 10
+        counted: list[str] = []
+        while not counted and time.monotonic() < deadline:
+            metrics = httpx2.get(f"{url}/metrics").text
+            counted = re.findall(r'http_requests_total{handler="/file".*', metrics)
+            time.sleep(0.02)
+    assert counted == ['http_requests_total{handler="/file",method="POST",status="4xx"} 1.0']
+    logged = capsys.readouterr().err
+    assert "request.hung_up" in logged
+    assert "Traceback" not in logged

@@ -8,7 +8,9 @@ from fastapi.responses import FileResponse
 
 from data_service.app.api.dependencies import Deps
 from data_service.app.services import images
+from data_service.app.services.duplicate_groups import list_groups
 from shared.models.data import GroundTruth, ImagePage, ImageView, Split
+from shared.models.search import DuplicateGroups
 from shared.objects.port import ObjectNotFound
 from shared.objects.signing import verify_signature
 
@@ -52,6 +54,16 @@ def get_thumbnail(project: str, image_id: str, deps: Deps) -> Response:
 @router.get("/v1/projects/{project}/images/{image_id}/ground-truth")
 def get_ground_truth(project: str, image_id: str, deps: Deps) -> GroundTruth:
     return images.ground_truth(deps.database, deps.store, project, image_id)
+
+
+@router.get("/v1/projects/{project}/duplicate-groups")
+def list_duplicate_groups(
+    project: str,
+    deps: Deps,
+    cursor: str | None = None,
+    limit: Annotated[int, Query(ge=1, le=500)] = 100,
+) -> DuplicateGroups:
+    return list_groups(deps.database, project, cursor, limit)
 
 
 @router.get("/v1/files/{key:path}", tags=["files"], response_class=FileResponse)

@@ -8,6 +8,7 @@ from PIL import Image
 from sqlalchemy import update
 
 from data_service.app.models.tables import ImageRow
+from data_service.app.services.duplicate_groups import list_groups
 from data_service.app.services.images import ImageQuery, ground_truth, list_images
 from data_service.app.services.ingestion import Ingestion, ingest
 from data_service.app.services.projects import create_project, get_project
@@ -88,6 +89,25 @@ def test_near_duplicates_share_a_group_and_crossing_ones_are_reported(
     groups = {image.name: image.duplicate_group for image in page.images}
     assert groups["a.png"] == groups["b.jpg"] is not None
     assert groups["other.png"] is None
+
+
+def test_groups_of_near_duplicates_are_listed_in_pages(
+    deps: Dependencies, ingest_files: IngestFiles
+) -> None:
+    pairs = {f"train/{i}.png": encoded(noise(i, (256, 192))) for i in range(3)}
+    copies = {f"train/{i}.jpg": encoded(noise(i, (256, 192)), "JPEG") for i in range(2)}
+    across = {"test/2.jpg": encoded(noise(2, (256, 192)), "JPEG")}
+    ingest_files(pairs | copies | across | {"train/alone.png": encoded(noise(9, (256, 192)))})
+    whole = list_groups(deps.database, "farm", None, 10)
+    assert whole.next_cursor is None
+    names = [sorted(image.name for image in group.images) for group in whole.groups]
+    assert sorted(names) == [[f"{i}.jpg", f"{i}.png"] for i in range(3)]
+    crossing = [group for group in whole.groups if group.crosses]
+    assert [sorted(i.name for i in group.images) for group in crossing] == [["2.jpg", "2.png"]]
+    first = list_groups(deps.database, "farm", None, 2)
+    assert first.groups == whole.groups[:2]
+    rest = list_groups(deps.database, "farm", first.next_cursor, 2)
+    assert (rest.groups, rest.next_cursor) == (whole.groups[2:], None)
 
 
 def test_a_near_duplicate_of_an_old_image_joins_its_split(

@@ -5,7 +5,7 @@ from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gateway.app.core.roles import ANONYMOUS, READ_METHODS, Principal, check_role, is_open
-from gateway.app.services.audit import Audited
+from gateway.app.services.audit import Audited, job_id_in, project_in, project_of_job
 from gateway.app.services.keys import digest
 from gateway.app.wiring import Dependencies
 from shared.database import utcnow
@@ -59,6 +59,8 @@ class Door:
             await send(message)
 
         state = scope["state"]
+        # Before the request, which may delete the job that knows it.
+        project = await project_of(Request(scope), state["deps"])
         try:
             await self._guard(scope, receive, note_status)
         finally:
@@ -67,12 +69,25 @@ class Door:
                     time=utcnow(),
                     principal=state["principal"].name,
                     method=scope["method"][:16],
-                    # PostgreSQL holds no NUL.
-                    path=scope["path"].replace("\0", "\N{REPLACEMENT CHARACTER}")[:500],
+                    path=storable(scope["path"], 500),
+                    project=None if project is None else storable(project, 64),
                     status=status,
                     request_id=state["request_id"][:128],
                 )
             )
+
+
+async def project_of(request: Request, deps: Dependencies) -> str | None:
+    """Return the project that a request is about, if one can be told."""
+    path = request.scope["path"]
+    if job_id := job_id_in(path):
+        return await run_in_threadpool(project_of_job, deps.jobs, job_id)
+    return project_in(path, request.query_params)
+
+
+def storable(text: str, n_characters: int) -> str:
+    """Return as much of a text as fits a column; PostgreSQL holds no NUL."""
+    return text.replace("\0", "\N{REPLACEMENT CHARACTER}")[:n_characters]
 
 
 async def identify(request: Request, deps: Dependencies) -> Principal:

@@ -98,8 +98,9 @@ class ProxiedResponse(Response):
             answer.cancel()
             hang_up.cancel()
             await asyncio.gather(answer, hang_up, return_exceptions=True)
-        if ended and not isinstance(answer.exception(), ClientDisconnect):
-            answer.result()
+        if not ended:
+            raise ClientDisconnect
+        answer.result()
 
     async def _answer(self, send: Send) -> None:
         if self._forwarded.body is None:

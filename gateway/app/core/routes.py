@@ -22,13 +22,16 @@ RESOURCES: Mapping[str, Service] = {
     "uploads": "data_service",
     "ingestions": "data_service",
     "images": "data_service",
+    "duplicate-groups": "data_service",
     "dataset-versions": "data_service",
     "predict": "inference_service",
     "predictions": "inference_service",
     "scorings": "inference_service",
     "reindexings": "inference_service",
     "serving": "inference_service",
-    "similar": "inference_service",
+    "similar-images": "inference_service",
+    "similar-objects": "inference_service",
+    "maps": "inference_service",
     "rounds": "labeling_service",
     "leases": "labeling_service",
     "tasks": "labeling_service",
@@ -45,7 +48,7 @@ RESOURCES: Mapping[str, Service] = {
 }
 
 # What takes files as its body, however large they may be by the settings.
-FILE_RESOURCES = frozenset({"uploads", "predict"})
+FILE_RESOURCES = frozenset({"uploads", "predict", "similar-images", "similar-objects"})
 # Every other body is JSON, which a service reads whole.
 MAX_JSON_BYTES = 32 << 20
 

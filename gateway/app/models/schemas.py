@@ -47,5 +47,6 @@ class AuditEntry(Frozen):
     principal: str
     method: str
     path: str
+    project: str | None = Field(description="That it was about, where that is one.")
     status: int = Field(description="Of HTTP; 0 when it broke off before an answer.")
     request_id: str

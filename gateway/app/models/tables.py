@@ -31,5 +31,6 @@ class AuditRow(Base):
     principal: Mapped[str] = mapped_column(String(64))
     method: Mapped[str] = mapped_column(String(16))
     path: Mapped[str] = mapped_column(String(500))
+    project: Mapped[str | None] = mapped_column(String(64))
     status: Mapped[int]
     request_id: Mapped[str] = mapped_column(String(128))

@@ -3,6 +3,7 @@
 import asyncio
 import threading
 from collections import deque
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import datetime
 
@@ -14,6 +15,8 @@ from gateway.app.models.schemas import AuditEntry
 from gateway.app.models.tables import AuditRow
 from shared.database import Database
 from shared.errors import AppError, BackendUnavailable
+from shared.jobs.retire import deletion_of
+from shared.jobs.store import JobStore
 
 log = structlog.stdlib.get_logger()
 
@@ -29,6 +32,7 @@ class Audited:
     principal: str
     method: str
     path: str
+    project: str | None
     status: int
     request_id: str
 
@@ -91,6 +95,33 @@ class AuditLog:
             return [_view(row) for row in session.scalars(query)]
 
 
+def job_id_in(path: str) -> str | None:
+    """Return the job that a path names; the id of a batch is that of its job."""
+    match path.split("/"):
+        case ["", "v1", "jobs" | "batches", job_id, *_] if job_id:
+            return job_id
+        case _:
+            return None
+
+
+def project_in(path: str, query: Mapping[str, str]) -> str | None:
+    """Return the project that a request names itself, in its path or else in its query."""
+    match path.split("/"):
+        case ["", "v1", "projects", project, *_]:
+            return project or None
+        case _:
+            return query.get("project") or None
+
+
+def project_of_job(jobs: JobStore, job_id: str) -> str | None:
+    """Return the project of a job, or of the batch that it was; None where nobody can tell."""
+    try:
+        job = deletion_of(jobs, job_id) or jobs.get(job_id)
+    except AppError:
+        return None
+    return job.project
+
+
 def _view(row: AuditRow) -> AuditEntry:
     return AuditEntry(
         id=row.id,
@@ -98,6 +129,7 @@ def _view(row: AuditRow) -> AuditEntry:
         principal=row.principal,
         method=row.method,
         path=row.path,
+        project=row.project,
         status=row.status,
         request_id=row.request_id,
     )

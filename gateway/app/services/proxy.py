@@ -12,7 +12,8 @@ from shared.service import INTERNAL_KEY, PRINCIPAL, REQUEST_ID
 
 Headers = list[tuple[bytes, bytes]]
 
-TIMEOUT = httpx2.Timeout(connect=2.0, read=300.0, write=60.0, pool=10.0)
+# A service that is down refuses a connection at once; under a crowd making one takes seconds.
+TIMEOUT = httpx2.Timeout(connect=10.0, read=300.0, write=60.0, pool=10.0)
 # Shorter than the 5 s after which uvicorn closes an idle connection, lest we reuse a closing one.
 LIMITS = httpx2.Limits(max_connections=1000, max_keepalive_connections=50, keepalive_expiry=2.0)
 

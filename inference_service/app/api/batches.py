@@ -3,13 +3,14 @@
 from datetime import timedelta
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Header, Query, Request
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import StreamingResponse
 
 from inference_service.app.api.dependencies import Deps
 from inference_service.app.services.batches import NewBatch
 from shared.models.batches import BatchView
+from shared.models.jobs import JobView
 from shared.models.registry import VersionNumber
 from shared.upload_body import receive
 
@@ -30,6 +31,17 @@ _BODY: dict[str, Any] = {
 }
 
 
+IdempotencyKey = Annotated[
+    str | None,
+    Header(
+        alias="Idempotency-Key",
+        min_length=1,
+        max_length=100,
+        description="The same request with the same key makes no second batch.",
+    ),
+]
+
+
 @router.post("", status_code=202, openapi_extra=_BODY)
 async def create_batch(
     project: str,
@@ -40,9 +52,11 @@ async def create_batch(
         VersionNumber | None, Query(description="Unset: production's, as it is now.")
     ] = None,
     expires_in_h: Annotated[float, Query(gt=0, le=MAX_HOURS)] = 24,
+    idempotency_key: IdempotencyKey = None,
 ) -> BatchView:
     await run_in_threadpool(deps.neighbours.gateway.project, project)
-    new = NewBatch(project, name, model_version, timedelta(hours=expires_in_h))
+    expires_in = timedelta(hours=expires_in_h)
+    new = NewBatch(project, name, model_version, expires_in, idempotency_key)
     async with receive(request, deps.settings.max_upload_mb) as received:
         return await run_in_threadpool(deps.batches.create, new, received.file)
 
@@ -81,3 +95,9 @@ def cancel_batch(batch_id: str, deps: Deps) -> BatchView:
 @router.post("/{batch_id}/resume")
 def resume_batch(batch_id: str, deps: Deps) -> BatchView:
     return deps.batches.resume(batch_id)
+
+
+@router.delete("/{batch_id}", status_code=202)
+def delete_batch(batch_id: str, deps: Deps) -> JobView:
+    """Delete a batch that is over; the job in the answer deletes its files."""
+    return deps.batches.delete(batch_id)

@@ -8,8 +8,10 @@ from fastapi import Depends, Request
 from pydantic import ValidationError
 from starlette.datastructures import UploadFile
 
+from inference_service.app.core.body_budget import Take
 from inference_service.app.core.images import MAX_IMAGE_BYTES
 from inference_service.app.models.schemas import ImageSource
+from inference_service.app.services.prediction import ImageBytes
 from inference_service.app.wiring import Dependencies
 from shared.errors import TooLarge, UnsupportedMedia, ValidationFailed
 
@@ -36,20 +38,22 @@ Deps = Annotated[Dependencies, Depends(dependencies)]
 
 
 async def sent_image(request: Request, deps: Deps) -> AsyncIterator[SentImage]:
-    announced = request.headers.get("content-length", "")
-    _refuse_large(int(announced) if announced.isdecimal() else 0, _limit(deps))
+    length = request.headers.get("content-length", "")
+    announced = int(length) if length.isdecimal() else 0
+    _refuse_large(announced, _limit(deps))
     # Before the body is read: what does not get in takes no memory.
-    with deps.in_flight.enter():
-        yield await _read(request, deps)
+    with deps.in_flight.enter(), deps.bodies.share() as take:
+        take(announced)
+        yield await _read(request, deps, _nothing if announced else take)
 
 
-async def _read(request: Request, deps: Dependencies) -> SentImage:
+async def _read(request: Request, deps: Dependencies, take: Take) -> SentImage:
     kind = request.headers.get("content-type", "").split(";")[0].strip().lower()
     if kind == "application/json":
-        source = _parse(await _body(request, MAX_JSON_BYTES))
+        source = _parse(await _body(request, MAX_JSON_BYTES, take))
         return SentImage(source.image or b"", "image", source.image_id, source.url)
     if kind.startswith("image/"):
-        return SentImage(await _body(request, _limit(deps)))
+        return SentImage(await _body(request, _limit(deps), take))
     if kind != "multipart/form-data":
         msg = f"expected multipart/form-data, application/json or image/*: {kind!r}"
         raise UnsupportedMedia(msg)
@@ -59,20 +63,41 @@ async def _read(request: Request, deps: Dependencies) -> SentImage:
             msg = "file: the form needs an image in the field `file`"
             raise ValidationFailed(msg)
         _refuse_large(file.size or 0, _limit(deps))
+        take(file.size or 0)
         return SentImage(await file.read(), file.filename or "file")
 
 
 Sent = Annotated[SentImage, Depends(sent_image)]
 
 
-async def _body(request: Request, limit: int) -> bytes:
-    parts: list[bytes] = []
-    n_bytes = 0
+def image_of(
+    project: str, sent: SentImage, deps: Dependencies, batch: str | None = None
+) -> ImageBytes:
+    """Return the image that was sent, or named.
+
+    Raises:
+        NotFound: the project has no such image.
+        UrlRefused, UrlFailed, TooLarge: about its address, or what is there.
+    """
+    if sent.image_id is not None:
+        return deps.predictor.stored(project, sent.image_id, batch)
+    if sent.url is not None:
+        return deps.predictor.fetched(sent.url, batch)
+    return deps.predictor.uploaded(sent.data, sent.name, batch)
+
+
+async def _body(request: Request, limit: int, take: Take) -> bytes:
+    # One block, which goes back whole; pieces would leave the heap in pieces.
+    body = bytearray()
     async for part in request.stream():
-        n_bytes += len(part)
-        _refuse_large(n_bytes, limit)
-        parts.append(part)
-    return b"".join(parts)
+        _refuse_large(len(body) + len(part), limit)
+        take(len(part))
+        body += part
+    return bytes(body)
+
+
+def _nothing(_n_bytes: int) -> None:
+    """Take nothing: all of the body was taken when it was announced."""
 
 
 def _limit(deps: Dependencies) -> int:

@@ -4,11 +4,9 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Response
 
-from inference_service.app.api.dependencies import Deps, Sent, SentImage
-from inference_service.app.models.schemas import ImageSource, ReindexCreate, SimilarImage
-from inference_service.app.services.prediction import ImageBytes
+from inference_service.app.api.dependencies import Deps, Sent, image_of
+from inference_service.app.models.schemas import ImageSource, ReindexCreate
 from inference_service.app.services.stored import scored_view
-from inference_service.app.wiring import Dependencies
 from shared.jobs.store import JobSubmit
 from shared.models.geometry import MAX_INTEGER
 from shared.models.jobs import JobView
@@ -47,7 +45,7 @@ PREDICTION_BODY: dict[str, Any] = {
 def predict(
     project: str, sent: Sent, deps: Deps, response: Response, batch: Batch = None
 ) -> Prediction:
-    prediction = deps.predictor.predict(project, _image(project, sent, deps, batch))
+    prediction = deps.predictor.predict(project, image_of(project, sent, deps, batch))
     response.headers["X-Model-Version"] = str(prediction.model_version)
     response.headers["X-Inference-Ms"] = f"{prediction.seconds * 1000:.1f}"
     return prediction
@@ -70,18 +68,6 @@ def serving(project: str, deps: Deps) -> ServingView:
     return deps.serving.view(project)
 
 
-@router.get("/similar/{image_id}")
-def similar(
-    project: str,
-    image_id: str,
-    deps: Deps,
-    k: Annotated[int, Query(ge=1, le=1000)] = 10,
-    model_version: Version = None,
-) -> list[SimilarImage]:
-    version = _version(deps, project, model_version)
-    return deps.stored.similar(project, version, image_id, k)
-
-
 @router.post("/scorings", status_code=202)
 def score(project: str, scoring: ScoringCreate, deps: Deps) -> JobView:
     deps.neighbours.gateway.project(project)
@@ -96,14 +82,6 @@ def reindex(project: str, deps: Deps) -> JobView:
     deps.neighbours.gateway.project(project)
     with deps.database.transaction() as session:
         return deps.jobs.submit(session, JobSubmit("inference.reindex", project, ReindexCreate()))
-
-
-def _image(project: str, sent: SentImage, deps: Dependencies, batch: str | None) -> ImageBytes:
-    if sent.image_id is not None:
-        return deps.predictor.stored(project, sent.image_id, batch)
-    if sent.url is not None:
-        return deps.predictor.fetched(sent.url, batch)
-    return deps.predictor.uploaded(sent.data, sent.name, batch)
 
 
 def _version(deps: Deps, project: str, given: int | None) -> int:

@@ -36,7 +36,7 @@ def inconsistencies(
         runtime: the detector.
         inputs: the images.
         outputs: what it saw in them.
-        options: as for the outputs; the views need no passes, so their number does not count.
+        options: as for the outputs; the views need neither passes nor embeddings.
 
     Returns:
         For each image shape (N,), in [0, 1], the mean of its views; 0 where both views show the
@@ -46,7 +46,7 @@ def inconsistencies(
         The idea is of Gao et al. 2020 (arXiv:1910.07153) and, for detection, of Yu et al. 2022,
         CALD (arXiv:2103.10374), which compares boxes and distributions of augmented images.
     """
-    once = replace(options, n_passes=1)
+    once = replace(options, n_passes=1, max_described=0)
     flipped = runtime.detect([replace(i, pixels=i.pixels[:, ::-1]) for i in inputs], once)
     smaller = runtime.detect([replace(i, scale=i.scale * SMALLER) for i in inputs], once)
     return [

@@ -72,7 +72,9 @@ class Engines:
             return EngineChoice(engine=engine, machine=machine)
         with self._locked():
             known = self._read()
-            choice = known.by_network.get(network := _network(info))
+            # Processes with other threads remember theirs beside it.
+            network = f"{_network(info)}, {_threads(self.options)}"
+            choice = known.by_network.get(network)
             if choice is None or choice.machine != machine:
                 choice = measure(folder, self.options)
                 self._write(Choices(by_network={**known.by_network, network: choice}))
@@ -119,9 +121,12 @@ def measure(folder: Path, options: RuntimeOptions) -> EngineChoice:
 
 def this_machine(options: RuntimeOptions) -> str:
     """Return what a measurement holds for: processor, threads, libraries."""
-    cores = f"{options.threads or os.cpu_count()} threads"
     libraries = (f"{name} {version(name)}" for name in LIBRARIES)
-    return ", ".join((_processor(), cores, *libraries))
+    return ", ".join((_processor(), _threads(options), *libraries))
+
+
+def _threads(options: RuntimeOptions) -> str:
+    return f"{options.threads or os.cpu_count()} threads"
 
 
 def _processor(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:

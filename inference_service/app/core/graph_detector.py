@@ -21,6 +21,7 @@ from inference_service.app.core.runtime import (
     FloatArray,
     RuntimeInput,
     RuntimeOutput,
+    described_boxes,
 )
 from shared.detector.info import CorruptPackage, GraphInfo, check_file
 from shared.models.registry import EngineChoice
@@ -109,7 +110,7 @@ class GraphDetector:
             found = self._session.run(self._outputs, {self._info.input.name: self._input(pixels)})
             for row, index in enumerate(batch):
                 seen = [np.asarray(each[row], np.float32) for each in found]
-                outputs[index] = self._output(seen, boxes[index], images[index].pixels, options)
+                outputs[index] = self._output(seen, boxes[index], images[index], options)
         return [outputs[i] for i in range(len(images))]
 
     def _batches(self, boxes: Sequence[Letterbox]) -> Iterator[list[int]]:
@@ -132,7 +133,7 @@ class GraphDetector:
         return np.ascontiguousarray(batch.transpose(0, 3, 1, 2)) if how.layout == "NCHW" else batch
 
     def _output(
-        self, seen: list[FloatArray], box: Letterbox, pixels: Pixels, options: DetectionOptions
+        self, seen: list[FloatArray], box: Letterbox, image: RuntimeInput, options: DetectionOptions
     ) -> RuntimeOutput:
         scores = self._class_scores(seen[1])
         corners = self._corners(seen[0], box)
@@ -142,6 +143,7 @@ class GraphDetector:
         whole = (xyxy[:, 0] < xyxy[:, 2]) & (xyxy[:, 1] < xyxy[:, 3])
         xyxy, scores = xyxy[whole], scores[whole]
         passes = options.n_passes
+        described = described_boxes(image, xyxy, scores.max(axis=1), options)
         return RuntimeOutput(
             xyxy=xyxy,
             pass_xyxy=np.repeat(xyxy[:, :, None], passes, axis=2),
@@ -149,7 +151,8 @@ class GraphDetector:
             class_probabilities=np.repeat(
                 with_background(scores).astype(np.float32)[:, :, None], passes, axis=2
             ),
-            embedding=seen[2].ravel() if len(seen) > 2 else thumbnail(pixels),
+            embedding=seen[2].ravel() if len(seen) > 2 else thumbnail(image.pixels),
+            box_embeddings=_thumbnails(image.pixels, described),
         )
 
     def _class_scores(self, raw: FloatArray) -> FloatArray:
@@ -195,6 +198,19 @@ class GraphDetector:
                 ).numpy()
             ]
         return order[: options.max_boxes]
+
+
+def _thumbnails(pixels: Pixels, xyxy: FloatArray) -> FloatArray:
+    """Return what is in normalised boxes, as an image is described, shape (M, 3 THUMBNAIL^2)."""
+    height, width = pixels.shape[:2]
+    cut = (xyxy * np.array([width, height] * 2, np.float32)).round().astype(int)
+    found = [
+        thumbnail(
+            pixels[min(y1, height - 1) : max(y2, y1 + 1), min(x1, width - 1) : max(x2, x1 + 1)]
+        )
+        for x1, y1, x2, y2 in cut
+    ]
+    return np.array(found, np.float32).reshape(len(cut), 3 * THUMBNAIL**2)
 
 
 def thumbnail(pixels: Pixels) -> FloatArray:

@@ -82,9 +82,19 @@ class Letterbox:
         padding = ((top, bottom), (left, right), (0, 0))
         return np.pad(pixels, padding, constant_values=GREY)
 
+    def pixels(self, xyxy: FloatArray) -> FloatArray:
+        """Return normalised boxes of the image, shape (..., 4), in pixels of the input."""
+        origin, size = self._frame()
+        return xyxy * size + origin
+
     def normalised(self, xyxy: FloatArray) -> FloatArray:
         """Return boxes of the network's input, shape (..., 4), as shares of the image in [0, 1]."""
-        origin = np.array([self.left_right[0], self.top_bottom[0]] * 2, dtype=np.float32)
-        size = np.array([self.width, self.height] * 2, dtype=np.float32) * self.scale
+        origin, size = self._frame()
         shares: FloatArray = np.clip((xyxy - origin) / size, 0, 1).astype(np.float32)
         return shares
+
+    def _frame(self) -> tuple[FloatArray, FloatArray]:
+        """Return where the image begins in the input and how large it is there, shape (4,) each."""
+        origin = np.array([self.left_right[0], self.top_bottom[0]] * 2, dtype=np.float32)
+        size = np.array([self.width, self.height] * 2, dtype=np.float32) * self.scale
+        return origin, size.astype(np.float32, copy=False)

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
@@ -12,6 +12,9 @@ from inference_service.app.core.images import Pixels
 from shared.models.registry import EngineChoice
 
 FloatArray = NDArray[np.float32]
+
+# Boxes below it are mostly nothing; who looks for similar objects would find noise.
+DESCRIBED_SCORE = 0.1
 
 
 @dataclass(frozen=True)
@@ -23,12 +26,14 @@ class DetectionOptions:
         max_boxes: most boxes of one image.
         score_threshold: least best-class score of a box.
         nms_iou: overlap above which the lesser box of one class is dropped.
+        max_described: most boxes of one image that get an embedding, those of the best scores.
     """
 
     n_passes: int = 10
     max_boxes: int = 100
     score_threshold: float = 0.001
     nms_iou: float = 0.7
+    max_described: int = 32
 
 
 @dataclass(frozen=True)
@@ -39,11 +44,13 @@ class RuntimeInput:
         pixels: RGB, shape (H, W, 3).
         seed: of its dropout masks.
         scale: how large the network sees it, as a share of its usual input size.
+        regions: shape (M, 4), normalised to [0, 1]: boxes to describe in place of its own.
     """
 
     pixels: Pixels
     seed: int
     scale: float = 1.0
+    regions: FloatArray | None = None
 
 
 @dataclass(frozen=True)
@@ -57,6 +64,8 @@ class RuntimeOutput:
         class_scores: shape (N, C), of the pass without dropout.
         class_probabilities: shape (N, C + 1, T), background last; sums to 1 over axis 1.
         embedding: shape (D,), features of the trunk, pooled over the image.
+        box_embeddings: shape (M, E), features of the given regions; without any, of its first M
+            boxes, those of score `DESCRIBED_SCORE` at least.
     """
 
     xyxy: FloatArray
@@ -64,6 +73,7 @@ class RuntimeOutput:
     class_scores: FloatArray
     class_probabilities: FloatArray
     embedding: FloatArray
+    box_embeddings: FloatArray = field(default_factory=lambda: np.zeros((0, 0), np.float32))
 
 
 class DetectorRuntime(Protocol):
@@ -85,6 +95,23 @@ class DetectorRuntime(Protocol):
         self, images: Sequence[RuntimeInput], options: DetectionOptions
     ) -> list[RuntimeOutput]:
         """Return what is seen in each image, in their order."""
+
+
+def described_boxes(
+    image: RuntimeInput, xyxy: FloatArray, scores: FloatArray, options: DetectionOptions
+) -> FloatArray:
+    """Return the boxes that get an embedding, shape (M, 4), normalised to [0, 1].
+
+    Args:
+        image: which may ask for regions of its own.
+        xyxy: shape (N, 4), its boxes by falling score.
+        scores: shape (N,).
+        options: how many at most.
+    """
+    if image.regions is not None:
+        return image.regions
+    n_good = int((scores >= DESCRIBED_SCORE).sum())
+    return xyxy[: min(n_good, options.max_described)]
 
 
 def seed_of(image_id: str) -> int:

@@ -22,11 +22,15 @@ from shared.predictions import ScoredImage
 
 @dataclass(frozen=True)
 class Picture:
-    """One decoded image, RGB of shape (H, W, 3)."""
+    """One decoded image, RGB of shape (H, W, 3).
+
+    `regions`, shape (M, 4), are boxes to describe in place of those that are found in it.
+    """
 
     image_id: str
     split: Split
     pixels: Pixels
+    regions: FloatArray | None = None
 
 
 def score_pictures(
@@ -40,7 +44,7 @@ def score_pictures(
 
     With `consistency` it looks at two more views of each; else `inconsistency` is NaN.
     """
-    inputs = [RuntimeInput(p.pixels, seed_of(p.image_id)) for p in pictures]
+    inputs = [RuntimeInput(p.pixels, seed_of(p.image_id), regions=p.regions) for p in pictures]
     outputs = runtime.detect(inputs, options)
     unstable = (
         inconsistencies(runtime, inputs, outputs, options)
@@ -67,6 +71,7 @@ def without_boxes(scored: ScoredImage) -> ScoredImage:
         localisation=none,
         inconsistency=none,
         embedding=scored.embedding,
+        box_embeddings=np.zeros((0, 0), dtype=np.float16),
         brightness=scored.brightness,
         contrast=scored.contrast,
         sharpness=scored.sharpness,
@@ -90,6 +95,7 @@ def _scored(picture: Picture, output: RuntimeOutput, inconsistency: FloatArray) 
         localisation=localisation(output.xyxy, output.pass_xyxy),
         inconsistency=inconsistency,
         embedding=output.embedding,
+        box_embeddings=output.box_embeddings.astype(np.float16),
         brightness=statistics.brightness,
         contrast=statistics.contrast,
         sharpness=statistics.sharpness,

@@ -2,13 +2,14 @@
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 import torchvision  # noqa: F401 - Ultralytics takes its faster NMS only where it is imported
 from torch import Tensor
 
+from inference_service.app.core.box_features import box_features
 from inference_service.app.core.letterbox import Letterbox
 from inference_service.app.core.passes import (
     anchor_points,
@@ -16,7 +17,13 @@ from inference_service.app.core.passes import (
     stochastic_boxes,
     stochastic_scores,
 )
-from inference_service.app.core.runtime import DetectionOptions, RuntimeInput, RuntimeOutput
+from inference_service.app.core.runtime import (
+    DetectionOptions,
+    FloatArray,
+    RuntimeInput,
+    RuntimeOutput,
+    described_boxes,
+)
 from inference_service.app.core.trunk import Head, Tapped, Trunk
 from shared.detector.ultralytics_env import nms
 from shared.models.registry import EngineChoice
@@ -97,7 +104,12 @@ class TappedRuntime:
                     how = options.n_passes, images[index].seed
                     passes = self._passes(tapped, row, anchors[row], how)
                     kept = _Kept(row, anchors[row], *passes, boxes[index])
-                    outputs[index] = _output(tapped, kept)
+                    output = _output(tapped, kept)
+                    described = described_boxes(
+                        images[index], output.xyxy, output.class_scores.max(axis=1), options
+                    )
+                    features = self._features(tapped, row, boxes[index].pixels(described))
+                    outputs[index] = replace(output, box_embeddings=features)
         return [outputs[i] for i in range(len(images))]
 
     def _suppress(self, tapped: Tapped, options: DetectionOptions) -> list[Tensor]:
@@ -113,6 +125,13 @@ class TappedRuntime:
             return_idxs=True,
         )
         return [i.view(-1).long() for i in indices]
+
+    def _features(self, tapped: Tapped, row: int, xyxy: FloatArray) -> FloatArray:
+        """Return the features of boxes, shape (M, 4) in pixels of the input, of one image."""
+        strides = [level.stride for level in self._head.levels]
+        found = box_features([m[row] for m in tapped.cls_maps], strides, torch.from_numpy(xyxy))
+        features: FloatArray = found.cpu().numpy()
+        return features
 
     def _passes(
         self, tapped: Tapped, row: int, anchors: Tensor, how: tuple[int, int]

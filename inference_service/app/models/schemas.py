@@ -52,14 +52,6 @@ class ImageSource(Frozen):
         return self
 
 
-class SimilarImage(Frozen):
-    """A stored image near another; `distance` is the cosine distance of their embeddings."""
-
-    image_id: str
-    distance: float
-    split: str
-
-
 class ScoringPart(Frozen):
     """Part of a scoring: images between two ids of one split, by the shards they go into."""
 
@@ -92,6 +84,9 @@ class BatchJob(Frozen):
     model_version: int
     sizes: tuple[int, ...] = Field(description="Lines of each piece.")
     expires_at: AwareDatetime
+    request_sha256: str | None = Field(
+        default=None, description="Of lines and options, if the request had an Idempotency-Key."
+    )
 
 
 class BatchPart(Frozen):
@@ -109,6 +104,12 @@ class BatchPartResult(Frozen):
     n_answered: int
     n_failed: int
     n_expired: int
+
+
+class DeletedFiles(Frozen):
+    """How many files of a batch were deleted."""
+
+    n_files: int
 
 
 class BatchLine(Frozen):

@@ -11,7 +11,7 @@ from inference_service.app.core.images import MAX_IMAGE_BYTES, decode_image
 from inference_service.app.core.ports import Gateway, Registry
 from inference_service.app.core.scored import Picture, score_pictures
 from inference_service.app.models.schemas import BatchJob, BatchLine, BatchPart, BatchPartResult
-from inference_service.app.services.batches import (
+from inference_service.app.services.batch_files import (
     MAX_LINE_BYTES,
     calibration_key,
     input_key,

@@ -1,27 +1,38 @@
 """Batches: the file that comes in, its state, and the files that go out."""
 
+import hashlib
+import json
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
-from itertools import islice
 from typing import BinaryIO, Literal
 
 from inference_service.app.core.ports import Registry
 from inference_service.app.models.schemas import BatchJob, BatchPartResult
+from inference_service.app.services.batch_files import (
+    MAX_LINES,
+    delete_files,
+    keep_lines,
+    outcome_key,
+)
 from inference_service.app.services.serving import NoProductionModel
 from shared.database import utcnow
-from shared.errors import NotFound, TooLarge, ValidationFailed
-from shared.jobs.store import JobStore, JobSubmit
-from shared.models.batches import BatchCounts, BatchOutcome, BatchState, BatchView
-from shared.models.jobs import JobView
+from shared.errors import Conflict, Gone, NotFound
+from shared.jobs.retire import deletion_of, retire
+from shared.jobs.store import JobStore, JobSubmit, UnknownJob
+from shared.models.batches import (
+    BATCH_KIND,
+    KEPT,
+    BatchCounts,
+    BatchOutcome,
+    BatchState,
+    BatchView,
+)
+from shared.models.jobs import FINAL_STATES, JobView
 from shared.objects.port import ObjectNotFound, ObjectStore
 
-KIND = "inference.batch"
-# Done again as a whole after a kill: some ten seconds of work.
-PIECE_LINES = 256
-MAX_LINES = 1_000_000
-MAX_LINE_BYTES = 64 << 10
+_READ_BYTES = 1 << 20
 
 OutputFile = Literal["results", "errors"]
 _STATES: dict[str, BatchState] = {
@@ -37,14 +48,35 @@ class UnknownBatch(NotFound):
     """No batch has this id."""
 
 
+class BatchDeleted(Gone):
+    """The batch was deleted, with its files."""
+
+
+class BatchNotOver(Conflict):
+    """The batch is not at its end, so it cannot be deleted."""
+
+
+class IdempotencyKeyReused(Conflict):
+    """A batch of other lines or options was made with this key."""
+
+
 @dataclass(frozen=True)
 class NewBatch:
-    """What a caller asks for; version None is production's."""
+    """What a caller asks for.
+
+    Attributes:
+        project: whose models answer.
+        name: the caller's own.
+        model_version: None is production's.
+        expires_in: how long it may take.
+        key: the same one again makes no second batch.
+    """
 
     project: str
     name: str
     model_version: int | None
     expires_in: timedelta
+    key: str | None = None
 
 
 @dataclass(frozen=True)
@@ -56,14 +88,19 @@ class Batches:
     registry: Registry
 
     def create(self, new: NewBatch, file: BinaryIO) -> BatchView:
-        """Keep the lines of a file and submit their job.
+        """Keep the lines of a file and submit their job; a repeated request gets its first batch.
 
         Raises:
+            IdempotencyKeyReused: its key came with other lines or options before.
             NoProductionModel: no version was given, and the project has none in production.
             UnknownModel: the project has no such version.
             ValidationFailed: no lines.
             TooLarge: too many.
         """
+        digest = None if new.key is None else _digest(new, file)
+        # Before the model is looked for: production may have changed since.
+        if new.key is not None and (first := self.jobs.find(_request_key(new))):
+            return self._repeated(new, digest, first)
         version = self._version(new)
         batch_id = uuid.uuid4().hex
         try:
@@ -71,15 +108,21 @@ class Batches:
                 batch_id=batch_id,
                 name=new.name,
                 model_version=version,
-                sizes=self._keep(new.project, batch_id, file),
+                sizes=keep_lines(self.store, new.project, batch_id, file),
                 expires_at=utcnow() + new.expires_in,
+                request_sha256=digest,
             )
-            job = JobSubmit(KIND, new.project, payload, key=_job_key(batch_id))
+            key = None if new.key is None else _request_key(new)
+            job = JobSubmit(BATCH_KIND, new.project, payload, id=batch_id, key=key)
             with self.jobs.database.transaction() as session:
                 submitted = self.jobs.submit(session, job)
         except BaseException:
-            self._delete(f"{folder(new.project, batch_id)}/")
+            delete_files(self.store, new.project, batch_id)
             raise
+        if submitted.id != batch_id:
+            # The same request came twice at once, and the other one was first.
+            delete_files(self.store, new.project, batch_id)
+            return self._repeated(new, digest, submitted)
         return self._view(submitted)
 
     def get(self, batch_id: str) -> BatchView:
@@ -87,18 +130,20 @@ class Batches:
 
         Raises:
             UnknownBatch: no batch has this id.
+            BatchDeleted: it was deleted.
         """
         return self._view(self._job(batch_id))
 
     def list(self, project: str | None, limit: int) -> list[BatchView]:
         """Return batches, the newest first."""
-        return [self._view(j) for j in self.jobs.list(project=project, kind=KIND, limit=limit)]
+        found = self.jobs.list(project=project, kind=BATCH_KIND, limit=limit)
+        return [self._view(job) for job in found]
 
     def cancel(self, batch_id: str) -> BatchView:
         """Stop a batch; what is answered stays.
 
         Raises:
-            UnknownBatch: no batch has this id.
+            UnknownBatch, BatchDeleted: as `get`.
             JobAlreadyFinished: it ended before.
         """
         return self._view(self.jobs.cancel(self._job(batch_id).id))
@@ -107,21 +152,31 @@ class Batches:
         """Go on with a batch that failed or was cancelled, where it stopped.
 
         Raises:
-            UnknownBatch: no batch has this id.
+            UnknownBatch, BatchDeleted: as `get`.
             JobNotStopped: it is not over, or was completed.
         """
         return self._view(self.jobs.resume(self._job(batch_id).id))
+
+    def delete(self, batch_id: str) -> JobView:
+        """Delete a batch that is over, and return the job that deletes its files.
+
+        Raises:
+            UnknownBatch, BatchDeleted: as `get`.
+            BatchNotOver, JobNotOver: it goes on, or a piece of it is still stopping.
+        """
+        job = self._job(batch_id)
+        if job.state not in FINAL_STATES:
+            msg = f"batch {batch_id!r} is {_state(job)}: it can be deleted once it is over"
+            raise BatchNotOver(msg)
+        return retire(self.jobs, job.id)
 
     def output(self, batch_id: str, file: OutputFile) -> Iterator[bytes]:
         """Yield the result or the error file, of the pieces written so far, in the input's order.
 
         Raises:
-            UnknownBatch: no batch has this id.
+            UnknownBatch, BatchDeleted: as `get`; also in the middle, lest half look like all.
         """
-        job = self._job(batch_id)
-        n_pieces = len(BatchJob.model_validate(job.payload).sizes)
-        keys = [outcome_key(job.project, batch_id, n) for n in range(n_pieces)]
-        return self._read(keys, file)
+        return self._read(self._job(batch_id), file)
 
     def _version(self, new: NewBatch) -> int:
         if new.model_version is not None:
@@ -132,32 +187,33 @@ class Batches:
             raise NoProductionModel(msg)
         return version
 
-    def _keep(self, project: str, batch_id: str, file: BinaryIO) -> tuple[int, ...]:
-        sizes: list[int] = []
-        numbered = _numbered(file)
-        while lines := list(islice(numbered, PIECE_LINES)):
-            if sum(sizes) + len(lines) > MAX_LINES:
-                msg = f"a batch has at most {MAX_LINES} lines"
-                raise TooLarge(msg)
-            self.store.put(input_key(project, batch_id, len(sizes)), b"".join(lines))
-            sizes.append(len(lines))
-        if not sizes:
-            msg = "a batch without lines: give one JSON object a line, with image_id, url or key"
-            raise ValidationFailed(msg)
-        return tuple(sizes)
+    def _repeated(self, new: NewBatch, digest: str | None, first: JobView) -> BatchView:
+        if BatchJob.model_validate(first.payload).request_sha256 != digest:
+            msg = (
+                f"Idempotency-Key {new.key!r} made batch {first.id!r} of other lines or options; "
+                "take another key for another batch"
+            )
+            raise IdempotencyKeyReused(msg)
+        return self._view(first)
 
     def _job(self, batch_id: str) -> JobView:
-        job = self.jobs.find(_job_key(batch_id))
-        if job is None:
-            msg = f"unknown batch: {batch_id!r}"
-            raise UnknownBatch(msg)
-        return job
+        try:
+            job = self.jobs.get(batch_id)
+        except UnknownJob:
+            job = None
+        if job is not None and job.kind == BATCH_KIND:
+            return job
+        if deletion := deletion_of(self.jobs, batch_id):
+            msg = f"batch {batch_id!r} was deleted on {deletion.created_at:%Y-%m-%d %H:%M} UTC"
+            raise BatchDeleted(msg)
+        msg = f"unknown batch: {batch_id!r}"
+        raise UnknownBatch(msg)
 
     def _view(self, job: JobView) -> BatchView:
         payload = BatchJob.model_validate(job.payload)
         counts = self._counts(job, sum(payload.sizes))
         return BatchView(
-            id=payload.batch_id,
+            id=job.id,
             project=job.project,
             name=payload.name,
             model_version=payload.model_version,
@@ -170,6 +226,7 @@ class Batches:
             expires_at=payload.expires_at,
             started_at=job.started_at,
             finished_at=job.finished_at,
+            kept_until=job.finished_at and job.finished_at + KEPT,
         )
 
     def _counts(self, job: JobView, total: int) -> BatchCounts:
@@ -184,52 +241,33 @@ class Batches:
             failed=sum(part.n_failed for part in done),
         )
 
-    def _read(self, keys: Iterable[str], file: OutputFile) -> Iterator[bytes]:
-        for key in keys:
+    def _read(self, job: JobView, file: OutputFile) -> Iterator[bytes]:
+        payload, whole = BatchJob.model_validate(job.payload), True
+        for piece in range(len(payload.sizes)):
+            key = outcome_key(job.project, payload.batch_id, piece)
             try:
                 lines = self.store.get(key).splitlines()
             except ObjectNotFound:
+                whole = False
                 continue
             outcomes = (BatchOutcome.model_validate_json(line) for line in lines)
             kept = (o.answer if file == "results" else o.error for o in outcomes)
             yield "".join(f"{each.model_dump_json()}\n" for each in kept if each).encode()
-
-    def _delete(self, prefix: str) -> None:
-        for key in list(self.store.list(prefix)):
-            self.store.delete(key)
+        if not whole:
+            self._job(job.id)
 
 
-def folder(project: str, batch_id: str) -> str:
-    """Return where the files of a batch lie."""
-    return f"projects/{project}/batches/{batch_id}"
-
-
-def input_key(project: str, batch_id: str, piece: int) -> str:
-    """Return the key of some lines of a batch, as they came."""
-    return f"{folder(project, batch_id)}/input/{piece:06}.jsonl"
-
-
-def outcome_key(project: str, batch_id: str, piece: int) -> str:
-    """Return the key of what became of some lines: one file, so that it is whole or not there."""
-    return f"{folder(project, batch_id)}/outcomes/{piece:06}.jsonl"
-
-
-def calibration_key(project: str, batch_id: str) -> str:
-    """Return the key of the calibration that holds for a batch; without one it is empty."""
-    return f"{folder(project, batch_id)}/calibration.json"
-
-
-def _numbered(file: BinaryIO) -> Iterator[bytes]:
-    """Yield each line with its number and a tab before it; empty ones ask for nothing."""
+def _digest(new: NewBatch, file: BinaryIO) -> str:
+    options = [new.name, new.model_version, new.expires_in.total_seconds()]
+    digest = hashlib.sha256(json.dumps(options).encode())
     file.seek(0)
-    number = 0
-    while line := file.readline(MAX_LINE_BYTES + 1):
-        number += 1
-        rest = line
-        while len(rest) > MAX_LINE_BYTES and not rest.endswith(b"\n"):
-            rest = file.readline(MAX_LINE_BYTES + 1)
-        if line.strip():
-            yield b"%d\t%s\n" % (number, line.rstrip(b"\r\n"))
+    while chunk := file.read(_READ_BYTES):
+        digest.update(chunk)
+    return digest.hexdigest()
+
+
+def _request_key(new: NewBatch) -> str:
+    return f"batch/{new.project}/{new.key}"
 
 
 def _state(job: JobView) -> BatchState:
@@ -238,7 +276,3 @@ def _state(job: JobView) -> BatchState:
     if job.result is not None and BatchPartResult.model_validate(job.result).n_expired:
         return "expired"
     return _STATES[job.state]
-
-
-def _job_key(batch_id: str) -> str:
-    return f"batch/{batch_id}"

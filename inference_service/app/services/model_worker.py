@@ -6,12 +6,10 @@ from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 
-from inference_service.app.core.in_flight import ServingBusy
 from inference_service.app.core.runtime import DetectionOptions, DetectorRuntime
 from inference_service.app.core.scored import Picture, score_pictures
 from shared.predictions import ScoredImage
 
-QUEUE_SIZE = 64
 # More than in shards, where 100 are kept: nobody asks a shard for every box of a crowd.
 SERVED = DetectionOptions(max_boxes=300)
 
@@ -31,14 +29,17 @@ class _Request:
 
 
 class ModelWorker:
-    """Runs a detector in its own thread; nobody else touches it."""
+    """Runs a detector in its own thread; nobody else touches it.
 
-    def __init__(self, runtime: DetectorRuntime, queue_size: int = QUEUE_SIZE) -> None:
+    As many pictures wait as threads ask, since each waits for its answer. How many may ask at a
+    time is `InFlight`'s to say, before a request is read: here it would be in memory already.
+    """
+
+    def __init__(self, runtime: DetectorRuntime) -> None:
         """Take over `runtime` and start the thread."""
         self.classes = runtime.classes
         self._runtime = runtime
-        self._queue: queue.Queue[_Request | None] = queue.Queue(queue_size + 2)
-        self._size = queue_size
+        self._queue: queue.SimpleQueue[_Request | None] = queue.SimpleQueue()
         self._lock = threading.Lock()
         self._closed = False
         self._thread = threading.Thread(target=self._run, name="model", daemon=True)
@@ -53,16 +54,12 @@ class ModelWorker:
         """Return what the model sees in this picture.
 
         Raises:
-            ServingBusy: the queue is full.
             WorkerClosed: the model was replaced.
         """
         request = _Request(picture, Future())
         with self._lock:
             if self._closed:
                 raise WorkerClosed
-            if self._queue.qsize() >= self._size:
-                msg = f"model queue: {self._size} requests are waiting already"
-                raise ServingBusy(msg)
             self._queue.put(request)
         return request.answer.result()
 

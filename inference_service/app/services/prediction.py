@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from inference_service.app.core.images import decode_image
 from inference_service.app.core.pixel_budget import PixelBudget
 from inference_service.app.core.ports import Gateway
+from inference_service.app.core.runtime import FloatArray
 from inference_service.app.core.scored import Picture
 from inference_service.app.services.served_log import ServedLog
-from inference_service.app.services.serving import Serving
+from inference_service.app.services.serving import ServedModel, Serving
 from shared.database import utcnow
 from shared.fetch import Fetcher
 from shared.images import n_pixels_of
@@ -69,27 +70,19 @@ class Predictor:
 
         Raises:
             NoProductionModel: the project has none yet.
-            ServingBusy: too many requests wait for it.
             DecodingBusy: too many pixels are being worked on.
             CorruptImage, EmptyImage, ImageTooLarge, UnsupportedImage: about the image.
         """
-        with self.pixels.spend(n_pixels_of(image.data)):
-            return self._predict(project, image)
-
-    def _predict(self, project: str, image: ImageBytes) -> Prediction:
         started = time.perf_counter()
-        pixels = decode_image(image.data, self.pixels.total, image.name)
-        # Which split it would belong to means nothing here; it is never written.
-        picture = Picture(image.image_id, "test", pixels)
-        model, scored = self.serving.score(project, picture)
+        model, scored, (width, height) = self.look(project, image)
         prediction = Prediction(
             prediction_id=uuid.uuid4().hex,
             image_id=image.image_id,
             project=project,
             model_version=model.current.version,
             calibrated=model.calibrated,
-            width=pixels.shape[1],
-            height=pixels.shape[0],
+            width=width,
+            height=height,
             detections=detections(scored, model.thresholds),
             seconds=time.perf_counter() - started,
         )
@@ -99,6 +92,23 @@ class Predictor:
         )
         self.served_log.append(project, prediction.model_version, served)
         return prediction
+
+    def look(
+        self, project: str, image: ImageBytes, regions: FloatArray | None = None
+    ) -> tuple[ServedModel, ScoredImage, tuple[int, int]]:
+        """Return the production model, all that it sees, and the image's width and height.
+
+        `regions`, shape (M, 4), normalised, are boxes to describe in place of those it finds.
+
+        Raises:
+            NoProductionModel, DecodingBusy, CorruptImage, …: as for a prediction.
+        """
+        with self.pixels.spend(n_pixels_of(image.data)):
+            pixels = decode_image(image.data, self.pixels.total, image.name)
+            # Which split it would belong to means nothing here; it is never written.
+            picture = Picture(image.image_id, "test", pixels, regions)
+            model, scored = self.serving.score(project, picture)
+            return model, scored, (pixels.shape[1], pixels.shape[0])
 
 
 def image_id_of(data: bytes) -> str:

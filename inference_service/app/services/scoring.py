@@ -13,6 +13,7 @@ from inference_service.app.core.ports import Gateway
 from inference_service.app.core.runtime import DetectionOptions, DetectorRuntime
 from inference_service.app.core.scored import Picture, score_pictures, without_boxes
 from inference_service.app.models.schemas import ScoredPart, ScoringPart
+from inference_service.app.services.index import Index
 from inference_service.app.services.loaded import LoadedModel
 from shared.errors import NotFound
 from shared.models.data import ImageView, Split
@@ -26,7 +27,6 @@ from shared.predictions import (
     shard_prefix,
     write_shard,
 )
-from shared.vectors.port import VectorRecord, VectorStore
 
 SHARD_IMAGES = 64
 # About a minute's work on a small machine; what a worker takes at a time.
@@ -59,7 +59,7 @@ class Scorer:
 
     gateway: Gateway
     store: ObjectStore
-    vectors: VectorStore
+    index: Index
     loaded: LoadedModel
     max_pixels: float
 
@@ -192,7 +192,7 @@ class Scorer:
     ) -> None:
         images = [without_boxes(s) for s in scored] if version is None else scored
         # Into the index first: an image that a shard holds is never looked at again.
-        self.vectors.upsert(namespace(project, version), [vector_record(s) for s in images])
+        self.index.add(project, version, images)
         write_shard(self.store, shard.key(project, version), images)
 
 
@@ -201,13 +201,3 @@ def _chunks(images: Sequence[ImageView]) -> Iterator[Sequence[ImageView]]:
     alike = sorted(images, key=lambda image: (image.width / image.height, image.id))
     for start in range(0, len(alike), CHUNK_IMAGES):
         yield alike[start : start + CHUNK_IMAGES]
-
-
-def namespace(project: str, model_version: int | None) -> str:
-    """Return the vector namespace of a model version; None is the base model's."""
-    return f"{project}-v{model_version or 0}"
-
-
-def vector_record(scored: ScoredImage) -> VectorRecord:
-    """Return the index entry of a scored image."""
-    return VectorRecord(scored.image_id, scored.embedding, {"split": scored.split})

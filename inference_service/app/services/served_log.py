@@ -2,6 +2,7 @@
 
 import fcntl
 import json
+import os
 import threading
 import uuid
 from collections import defaultdict
@@ -110,7 +111,9 @@ class ServedLog:
         try:
             with path.open(errors="replace") as file:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                self._write(path, file)
+                # Another process may have written it since it was opened.
+                if os.fstat(file.fileno()).st_nlink:
+                    self._write(path, file)
                 path.unlink()
         except (BlockingIOError, FileNotFoundError):
             return  # another process holds it, or has just written it

@@ -181,8 +181,6 @@ class Serving:
 
     def start(self, poll_s: float) -> None:
         """Load what was served before, and look for new models every `poll_s` seconds."""
-        for project in self._models.projects():
-            self._of(project)
         self._poller = threading.Thread(target=self._poll, args=(poll_s,), daemon=True)
         self._poller.start()
 
@@ -211,7 +209,7 @@ class Serving:
         """Return what the production model sees in a picture, and which model that was.
 
         Raises:
-            ServingBusy: too many requests wait.
+            NotFound, NoProductionModel: as `model`.
         """
         while True:
             model = self.model(project)
@@ -240,6 +238,9 @@ class Serving:
 
     def refresh(self) -> None:
         """Look once for new models of every project."""
+        # Another process of this machine may have been the first that was asked for one.
+        for project in self._models.projects():
+            self._of(project)
         for project, serving in self._all().items():
             try:
                 serving.refresh()

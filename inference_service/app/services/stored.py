@@ -1,21 +1,18 @@
-"""What the shards say about stored images, and the index that is derived from them."""
+"""What the shards say about stored images."""
 
 import io
 import re
 import threading
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 import pyarrow.parquet as pq
 
-from inference_service.app.models.schemas import ReindexResult, SimilarImage
-from inference_service.app.services.scoring import namespace, vector_record
 from shared.errors import NotFound
 from shared.models.registry import ImagePredictions, ScoredBox
 from shared.objects.port import ObjectStore
 from shared.predictions import ScoredImage, read_shard, shard_prefix
-from shared.vectors.port import VectorStore
 
 
 class NotScored(NotFound):
@@ -27,7 +24,6 @@ class StoredPredictions:
     """Reads shards; remembers which images a shard holds, since its key says which they are."""
 
     store: ObjectStore
-    vectors: VectorStore
     _ids: dict[str, frozenset[str]] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -46,38 +42,30 @@ class StoredPredictions:
         msg = f"image {image_id!r} was not scored by model version {version} of {project!r}"
         raise NotScored(msg)
 
-    def similar(self, project: str, version: int, image_id: str, k: int) -> list[SimilarImage]:
-        """Return the k stored images nearest to one, without itself.
+    def version_of(self, project: str, image_id: str) -> int:
+        """Return the newest version that scored an image.
 
         Raises:
-            NotScored: the version did not score it.
+            NotScored: none did.
         """
-        embedding = self.find(project, version, image_id).embedding
-        found = self.vectors.query(namespace(project, version), embedding, k + 1)
-        return [
-            SimilarImage(
-                image_id=n.id, distance=max(n.distance, 0.0), split=str(n.metadata["split"])
-            )
-            for n in found
-            if n.id != image_id
-        ][:k]
+        for version, keys in sorted(self.shards(project).items(), reverse=True):
+            if any(image_id in self._ids_of(key) for key in keys):
+                return version
+        msg = f"image {image_id!r} of {project!r} was not scored by any model version"
+        raise NotScored(msg)
 
-    def reindex(self, project: str, progress: Callable[[float, str], None]) -> ReindexResult:
-        """Rebuild the index of every version of a project that has shards."""
+    def shards(self, project: str) -> dict[int, list[str]]:
+        """Return the keys of a project's shards by model version."""
         prefix = f"projects/{project}/predictions/"
         by_version: dict[int, list[str]] = {}
         for key in self.store.list(prefix):
             if match := re.match(r"v(\d+)/", key.removeprefix(prefix)):
                 by_version.setdefault(int(match[1]), []).append(key)
-        n_keys, n_done, n_vectors = sum(map(len, by_version.values())), 0, 0
-        for version, keys in sorted(by_version.items()):
-            self.vectors.drop(namespace(project, version))
-            for key in keys:
-                records = [vector_record(s) for s in read_shard(self.store, key)]
-                self.vectors.upsert(namespace(project, version), records)
-                n_done, n_vectors = n_done + 1, n_vectors + len(records)
-                progress(n_done / n_keys, f"{n_vectors} vectors of {n_done} shards")
-        return ReindexResult(project=project, n_versions=len(by_version), n_vectors=n_vectors)
+        return by_version
+
+    def ids(self, keys: Sequence[str]) -> frozenset[str]:
+        """Return the images of some shards."""
+        return frozenset().union(*(self._ids_of(key) for key in keys))
 
     def _ids_of(self, key: str) -> frozenset[str]:
         with self._lock:

@@ -1,75 +1,29 @@
-import json
 from dataclasses import replace
-from typing import Any, ClassVar
+from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
 
-from inference_service.app.models.schemas import BatchPart, BatchPartResult
-from inference_service.app.services import batches
-from inference_service.app.services.batch_answers import BatchAnswerer, Progress
+from inference_service.app.services import batch_files
 from inference_service.app.wiring import Dependencies, WorkerParts
-from inference_service.app.worker import tasks
+from inference_service.tests.batches import (
+    Killed,
+    Mortal,
+    create,
+    eager_reaper,
+    lines_of,
+    output,
+    state,
+    work,
+)
 from inference_service.tests.neighbours import PROJECT, LocalGateway, LocalRegistry
 from inference_service.tests.tiny import picture, png
-from shared.jobs.store import JobStore
-from shared.jobs.worker import JobRunner
 from shared.settings import Settings
-
-
-@pytest.fixture
-def deps(client: TestClient) -> Dependencies:
-    found: Dependencies = client.app_state["deps"]
-    return found
 
 
 @pytest.fixture(autouse=True)
 def _small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(batches, "PIECE_LINES", 5)
-
-
-class Killed(BaseException):
-    """Passes every handler, as SIGKILL does."""
-
-
-class Mortal(BatchAnswerer):
-    """Dies in its second piece, after its files are written and before anybody knows."""
-
-    n_pieces: ClassVar[int] = 0
-
-    def answer(self, project: str, part: BatchPart, progress: Progress) -> BatchPartResult:
-        result = super().answer(project, part, progress)
-        Mortal.n_pieces += 1
-        if Mortal.n_pieces % 2 == 0:
-            raise Killed
-        return result
-
-
-def lines_of(*entries: dict[str, Any] | str) -> bytes:
-    lines = [entry if isinstance(entry, str) else json.dumps(entry) for entry in entries]
-    return "\n".join(lines).encode()
-
-
-def create(client: TestClient, body: bytes, **query: Any) -> dict[str, Any]:
-    answer = client.post("/v1/batches", params={"project": PROJECT, **query}, content=body)
-    assert answer.status_code == 202, answer.text
-    made: dict[str, Any] = answer.json()
-    return made
-
-
-def state(client: TestClient, batch: dict[str, Any]) -> dict[str, Any]:
-    found: dict[str, Any] = client.get(f"/v1/batches/{batch['id']}").json()
-    return found
-
-
-def output(client: TestClient, batch: dict[str, Any], file: str) -> list[dict[str, Any]]:
-    answer = client.get(f"/v1/batches/{batch['id']}/{file}")
-    assert answer.headers["content-type"].startswith("application/jsonl")
-    return [json.loads(line) for line in answer.text.splitlines()]
-
-
-def work(deps: Dependencies, worker: WorkerParts, settings: Settings, job_id: str) -> None:
-    JobRunner("inference", deps.jobs, settings).run(job_id, tasks(worker)["inference.batch"])
+    monkeypatch.setattr(batch_files, "PIECE_LINES", 5)
 
 
 def test_every_line_is_answered_or_failed_with_its_reason(
@@ -96,7 +50,7 @@ def test_every_line_is_answered_or_failed_with_its_reason(
         {"custom_id": "empty"},
         {"image_id": "a", "url": "b"},
         {"picture": "a"},
-        '{"image_id": "' + "x" * batches.MAX_LINE_BYTES + '"}',
+        '{"image_id": "' + "x" * batch_files.MAX_LINE_BYTES + '"}',
         {"custom_id": "last", "image_id": images[0].id},
     )
     made = create(client, body, name="night")
@@ -147,13 +101,10 @@ def test_a_killed_batch_goes_on_and_answers_no_line_twice(
     images = [gateway.add(n) for n in range(17)]
     made = create(client, lines_of(*({"image_id": image.id} for image in images)))
     mortal = replace(worker, answerer=Mortal(**vars(worker.answerer)))
-    eager = JobStore(
-        deps.jobs.database, deps.jobs.bell, settings.model_copy(update={"job_stale_s": -1.0})
-    )
     for n_answered in (5, 10):
         with pytest.raises(Killed):
             work(deps, mortal, settings, made["job_id"])
-        eager.reap()
+        eager_reaper(deps).reap()
         now = state(client, made)
         assert (now["state"], now["counts"]["answered"]) == ("queued", n_answered)
     work(deps, worker, settings, made["job_id"])
@@ -182,8 +133,7 @@ def test_a_cancelled_batch_keeps_its_answers_and_is_resumed(
             made["job_id"],
         )
     assert client.post(f"{url}/cancel").json()["state"] == "cancelling"
-    eager = settings.model_copy(update={"job_stale_s": -1.0})
-    JobStore(deps.jobs.database, deps.jobs.bell, eager).reap()
+    eager_reaper(deps).reap()
     assert state(client, made)["state"] == "cancelled"
     assert [a["line"] for a in output(client, made, "results")][:5] == [1, 2, 3, 4, 5]
     again = client.post(f"{url}/cancel")
@@ -279,7 +229,7 @@ def test_batches_are_listed_and_an_unknown_one_is_404(client: TestClient) -> Non
 def test_too_many_lines_are_refused(
     client: TestClient, deps: Dependencies, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(batches, "MAX_LINES", 12)
+    monkeypatch.setattr(batch_files, "MAX_LINES", 12)
     answer = client.post("/v1/batches", params={"project": PROJECT}, content=b"{}\n" * 13)
     assert (answer.status_code, answer.json()["error"]) == (413, "TooLarge")
     assert list(deps.store.list("projects/")) == []

@@ -86,6 +86,15 @@ def test_a_choice_of_another_machine_is_made_again(
     assert this_machine(OPTIONS) != this_machine(RuntimeOptions(threads=2))
 
 
+def test_processes_with_other_threads_do_not_take_each_other_s_choice(
+    package: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = told(monkeypatch, dict.fromkeys(ENGINES, 1.0))
+    for threads in (1, 2, 1, 2):
+        here(package, options=RuntimeOptions(threads=threads)).choose(package)
+    assert asked == [*ENGINES, *ENGINES]
+
+
 @pytest.mark.parametrize("given", ENGINES)
 def test_a_given_engine_is_taken_unmeasured(
     package: Path, given: Engine, monkeypatch: pytest.MonkeyPatch

@@ -5,7 +5,6 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
-from inference_service.app.core.in_flight import ServingBusy
 from inference_service.app.core.runtime import DetectionOptions, RuntimeInput, RuntimeOutput
 from inference_service.app.core.scored import Picture
 from inference_service.app.services.model_worker import BATCH, ModelWorker, WorkerClosed
@@ -44,18 +43,15 @@ class SlowRuntime:
         return [RuntimeOutput(none, passes, none[:, :3], passes, size) for size in sizes]
 
 
-def test_full_queue_is_busy_and_the_waiting_are_answered_by_one_thread() -> None:
+def test_the_waiting_are_answered_by_one_thread_though_it_is_closed() -> None:
     runtime = SlowRuntime()
-    worker = ModelWorker(runtime, queue_size=2)
+    worker = ModelWorker(runtime)
     with ThreadPoolExecutor(3) as pool:
         first = pool.submit(worker.score, PICTURE)
         runtime.started.acquire()
         others = [pool.submit(worker.score, PICTURE) for _ in range(2)]
         while worker.n_waiting < 2:
             pass
-        with pytest.raises(ServingBusy, match="2 requests") as caught:
-            worker.score(PICTURE)
-        assert caught.value.headers == {"Retry-After": "1"}
         worker.close()
         with pytest.raises(WorkerClosed):
             worker.score(PICTURE)
@@ -63,6 +59,22 @@ def test_full_queue_is_busy_and_the_waiting_are_answered_by_one_thread() -> None
         assert [f.result().image_id for f in (first, *others)] == ["a", "a", "a"]
     worker.join()
     assert len(runtime.threads) == 1
+
+
+def test_every_thread_that_asks_waits_and_is_answered_however_many_they_are() -> None:
+    runtime = SlowRuntime()
+    worker = ModelWorker(runtime)
+    n_asking = 200
+    with ThreadPoolExecutor(n_asking) as pool:
+        asked = [
+            pool.submit(worker.score, Picture(str(n), "test", picture(0))) for n in range(n_asking)
+        ]
+        while worker.n_waiting < n_asking - BATCH:
+            pass
+        runtime.go.release(n_asking)
+        assert [f.result().image_id for f in asked] == [str(n) for n in range(n_asking)]
+    worker.close()
+    worker.join()
 
 
 def test_what_waited_is_looked_at_together_and_each_gets_its_own() -> None:

@@ -174,7 +174,7 @@ def test_every_split_is_scored_and_indexed_once(
     assert {i.split for i in by_id(settings, 1).values()} == {"val", "gate"}
     again = score(worker.scorer, request)
     assert (again.n_scored, again.n_known) == (0, 2)
-    assert worker.scorer.vectors.count("shapes-v1") == 2
+    assert worker.index.vectors.count("shapes-v1") == 2
     for image in by_id(settings, 1).values():
         n = len(image.xyxy)
         assert 0 < n <= 100
@@ -260,7 +260,7 @@ def test_base_model_gives_embeddings_and_no_boxes(
     image = next(iter(by_id(settings, None).values()))
     assert image.xyxy.shape == (0, 4)
     assert image.embedding.shape == (256,)
-    assert worker.scorer.vectors.count("shapes-v0") == 1
+    assert worker.index.vectors.count("shapes-v0") == 1
 
 
 def test_index_is_rebuilt_from_the_shards(
@@ -269,10 +269,10 @@ def test_index_is_rebuilt_from_the_shards(
     for i in range(3):
         gateway.add(i)
     score(worker.scorer, ScoringCreate(model_version=1))
-    before = next(worker.scorer.vectors.scan("shapes-v1"))
-    worker.scorer.vectors.drop("shapes-v1")
-    result = worker.stored.reindex(PROJECT, silent)
+    before = next(worker.index.vectors.scan("shapes-v1"))
+    worker.index.vectors.drop("shapes-v1")
+    result = worker.index.rebuild(PROJECT, worker.stored, silent)
     assert (result.n_versions, result.n_vectors) == (1, 3)
-    after = next(worker.scorer.vectors.scan("shapes-v1"))
+    after = next(worker.index.vectors.scan("shapes-v1"))
     assert [r.id for r in after] == [r.id for r in before]
     assert [r.metadata for r in after] == [{"split": "train"}] * 3

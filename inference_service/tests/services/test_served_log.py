@@ -1,3 +1,4 @@
+import fcntl
 import os
 import resource
 import signal
@@ -6,7 +7,7 @@ import sys
 import time
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO, BinaryIO
 
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ from inference_service.app.services.served_log import ServedLog
 from shared.errors import BackendUnavailable
 from shared.objects.directory import DirectoryStore, SignedAddresses
 from shared.objects.wiring import object_store
-from shared.served import DriftRow, ServedPrediction, Window, read_served
+from shared.served import DriftRow, ServedPrediction, Window, read_served, served_prefix
 from shared.settings import Settings
 
 TIME = datetime(2026, 1, 2, 3, 4, 5, 678, tzinfo=UTC)
@@ -67,6 +68,25 @@ def test_lines_of_a_killed_process_are_written_by_the_next(
         spool.write('{"project": "p", "torn')
     log.flush()
     assert [s.prediction_id for s in read_served(store, "p", 1)] == ["a", "b"]
+
+
+def test_a_spool_that_another_process_wrote_in_between_is_not_written_again(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = object_store(settings)
+    ours, theirs = (ServedLog(tmp_path / "spool", store) for _ in range(2))
+    ours.append("p", 1, served("a"))
+    flock = fcntl.flock
+
+    def lock_late(file: IO[str], operation: int) -> None:
+        monkeypatch.setattr(fcntl, "flock", flock)
+        theirs.flush()
+        flock(file, operation)
+
+    monkeypatch.setattr(fcntl, "flock", lock_late)
+    ours.flush()
+    assert fcntl.flock is flock
+    assert len(list(store.list(served_prefix("p", 1)))) == 1
 
 
 def test_a_line_nobody_can_read_is_left_out_and_the_rest_is_written(

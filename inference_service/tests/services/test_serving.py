@@ -78,6 +78,19 @@ def test_the_poller_outlives_an_error_that_nobody_foresaw(
     eventually(lambda: workshop.serving.view(PROJECT).model_version == 2)
 
 
+def test_what_another_process_of_this_machine_serves_is_loaded_before_anybody_asks(
+    workshop: Workshop, gateway: LocalGateway
+) -> None:
+    other = Serving(workshop.registry, gateway, workshop.models, workshop.load)
+    other.start(0.01)
+    assert workshop.serving.view(PROJECT).model_version == 1
+    workshop.registry.asked_about.clear()
+    eventually(lambda: PROJECT in workshop.registry.asked_about)
+    other.close()
+    workshop.registry.down = True
+    assert other.view(PROJECT).registry_error is None
+
+
 @pytest.mark.parametrize("project", ["nothing", "My Project"])
 def test_a_project_that_is_not_there_is_not_asked_about_again(
     workshop: Workshop, project: str

@@ -149,6 +149,28 @@ def test_commands_of_the_cli_reach_the_stack(stack: EmbeddedStack, project: str)
     assert "test F1" in fovea(stack, "calibrate", "--project", project)
 
 
+def test_images_and_objects_are_found_by_likeness_and_laid_out(
+    stack: EmbeddedStack, client: GatewayClient, project: str, digits: Path, tmp_path: Path
+) -> None:
+    assert "images scored" in fovea(stack, "score", "-p", project, "--splits", "train")
+    stored = client.images(project, split="train", limit=1).images[0]
+    version = client.aliases(project).production
+    by_name = fovea(stack, "similar", stored.name, "-p", project, "-k", "3")
+    assert f"of 84 images that model v{version} scored" in by_name
+    file = digits / "images" / "train" / Path(stored.name).name
+    nearest = client.images_like(project, file.read_bytes(), k=1).images[0]
+    assert nearest.image_id == stored.id
+    objects = fovea(stack, "similar", str(file), "-p", project, "--xyxy", "0.2,0.2,0.8,0.8")
+    assert f"boxes that model v{version} scored" in objects
+    picture = tmp_path / "map.png"
+    assert "84 of 84 images" in fovea(stack, "map", "-p", project, "--output", str(picture))
+    assert {p.image_id for p in client.newest_map(project).points} == {
+        image.id for image in client.iter_images(project)
+    }
+    assert Image.open(picture).size == (960, 840)
+    assert "groups of near-duplicates" in fovea(stack, "duplicates", "-p", project)
+
+
 def test_a_command_that_fails_says_so_in_one_line(stack: EmbeddedStack) -> None:
     done = run_fovea(stack, "models", "--project", "nowhere")
     assert done.returncode == 1

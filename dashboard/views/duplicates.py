@@ -1,0 +1,51 @@
+"""Groups of near-duplicates."""
+
+import streamlit as st
+
+from dashboard.session import Desk, thumbnail
+from shared.models.search import DuplicateGroup
+
+PAGE_SIZE = 20
+N_COLUMNS = 8
+CURSORS = "duplicate-cursors"
+
+
+def show(desk: Desk) -> None:
+    """Show the groups, a page at a time."""
+    st.caption(
+        "Images that look the same by a perceptual hash, as found when they came in. A split of "
+        "our own never cuts a group; lists that came with the data may."
+    )
+    cursors: list[str | None] = st.session_state.setdefault(f"{CURSORS}-{desk.name}", [None])
+    page = desk.client.duplicates(desk.name, cursor=cursors[-1], limit=PAGE_SIZE)
+    if not page.groups:
+        st.success("No near-duplicates.", icon=":material/check_circle:")
+    for group in page.groups:
+        _group(desk, group)
+    with st.container(horizontal=True):
+        st.button("Back", disabled=len(cursors) == 1, on_click=_go_back, args=(cursors,))
+        st.button(
+            "More",
+            disabled=page.next_cursor is None,
+            on_click=cursors.append,
+            args=(page.next_cursor,),
+        )
+
+
+def _go_back(cursors: list[str | None]) -> None:
+    cursors.pop()
+
+
+def _group(desk: Desk, group: DuplicateGroup) -> None:
+    with st.container(border=True):
+        words = f"**{len(group.images)} images**"
+        if group.crosses:
+            splits = ", ".join(sorted({image.split for image in group.images}))
+            words += f" · :orange[in different splits: {splits}]"
+        st.markdown(words)
+        for column, image in zip(st.columns(N_COLUMNS), group.images, strict=False):
+            with column:
+                st.image(thumbnail(desk.client, desk.name, image.id), width="stretch")
+                st.caption(f"{image.name.rsplit('/', 1)[-1]} · {image.split}")
+        if len(group.images) > N_COLUMNS:
+            st.caption(f"and {len(group.images) - N_COLUMNS} more")

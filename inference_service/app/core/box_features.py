@@ -1,0 +1,31 @@
+"""Features of boxes, pooled from the maps that the class scores are made of."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torchvision.ops import roi_align
+
+
+def box_features(maps: Sequence[Tensor], strides: Sequence[float], xyxy: Tensor) -> Tensor:
+    """Return what the network sees in some boxes of one image, of all levels side by side.
+
+    Args:
+        maps: of each level, shape (K, h, w).
+        strides: of each level, pixels of the network's input between two of its cells.
+        xyxy: shape (M, 4), in pixels of the network's input.
+
+    Returns:
+        Shape (M, the sum of K over the levels): each map's mean within the box.
+
+    Source:
+        RoIAlign: He et al. 2017, Mask R-CNN (arXiv:1703.06870).
+    """
+    pooled = [
+        roi_align(
+            level[None], [xyxy.to(level)], 1, spatial_scale=1 / stride, sampling_ratio=-1,
+            aligned=True,
+        ).flatten(1)
+        for level, stride in zip(maps, strides, strict=True)
+    ]  # fmt: skip
+    return torch.cat(pooled, dim=1)

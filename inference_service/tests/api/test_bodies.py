@@ -1,0 +1,54 @@
+"""How much of requests is in memory at once."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pytest
+from fastapi.testclient import TestClient
+
+from inference_service.app.core.body_budget import BodyBudget
+from inference_service.tests.neighbours import PROJECT
+from inference_service.tests.tiny import picture, png
+
+URL = f"/v1/projects/{PROJECT}/predict"
+DATA = png(picture(0))
+IMAGE = {"Content-Type": "image/png"}
+
+
+@pytest.fixture
+def bodies(client: TestClient) -> BodyBudget:
+    bodies = BodyBudget(len(DATA) + 1000)
+    client.app_state["deps"] = replace(client.app_state["deps"], bodies=bodies)
+    return bodies
+
+
+def in_pieces() -> Iterator[bytes]:
+    """Return a body whose length is not announced."""
+    for at in range(0, len(DATA), 1000):
+        yield DATA[at : at + 1000]
+
+
+def test_a_file_for_which_there_is_no_memory_is_told_to_come_back(
+    client: TestClient, bodies: BodyBudget
+) -> None:
+    sent = {"file": ("a.png", DATA)}
+    with bodies.share() as take:
+        take(1001)
+        answers = [
+            client.post(URL, files=sent),
+            client.post(URL, content=DATA, headers=IMAGE),
+            client.post(URL, content=in_pieces(), headers=IMAGE),
+        ]
+        small = client.post(URL, json={"image_id": "unknown"})
+    assert [(a.status_code, a.json()["error"]) for a in answers] == [(503, "ServingBusy")] * 3
+    assert {a.headers["Retry-After"] for a in answers} == {"1"}
+    assert small.status_code == 404
+
+
+def test_every_request_gives_its_memory_back(client: TestClient, bodies: BodyBudget) -> None:
+    for _ in range(3):
+        assert client.post(URL, files={"file": ("a.png", DATA)}).status_code == 200
+        assert client.post(URL, content=in_pieces(), headers=IMAGE).status_code == 200
+        assert client.post(URL, content=DATA[:99], headers=IMAGE).status_code == 400
+    with bodies.share() as take:
+        take(len(DATA) + 1000)

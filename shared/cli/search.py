@@ -1,0 +1,190 @@
+"""`fovea score similar map duplicates`: look through images by what they show."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from shared.cli.context import connect, console, follow, pick_project, told_errors
+from shared.cli.data import Project
+from shared.cli.map_picture import draw_map
+from shared.client import GatewayClient
+from shared.errors import BadRequest
+from shared.map_colours import MapColour, colours_of
+from shared.models.data import SPLITS
+from shared.models.registry import ScoringCreate, ScoringResult
+from shared.models.search import MapCreate, MapMethod, SimilarImages, SimilarObjects
+
+ID_LENGTH = 64
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    app.command("map")(map_)
+    for command in (score, similar, duplicates):
+        app.command()(command)
+
+
+def score(
+    project: Project = None,
+    model: Annotated[int | None, typer.Option(help="Model version; unset: production.")] = None,
+    splits: Annotated[str, typer.Option(help="By commas.")] = ",".join(SPLITS),
+) -> None:
+    """Look at stored images with a model, for search, map and the next round."""
+    with told_errors():
+        client = connect()
+        name = pick_project(client, project)
+        version = client.aliases(name).production if model is None else model
+        if version is None:
+            msg = f"project {name!r} has no production model: say which by --model"
+            raise BadRequest(msg)
+        request = {"model_version": version, "splits": splits.split(",")}
+        job = client.score(name, ScoringCreate.model_validate(request))
+        done = ScoringResult.model_validate(follow(client, job, "score").result)
+        console.print(
+            f"model v{version}: {done.n_scored} images scored, {done.n_known} known already"
+        )
+
+
+def similar(
+    image: Annotated[str, typer.Argument(help="A file, or a stored image's id or name.")],
+    project: Project = None,
+    box: Annotated[
+        int | None, typer.Option(help="Objects like this predicted box of a stored image, from 0.")
+    ] = None,
+    xyxy: Annotated[
+        str | None, typer.Option(help="Objects like this region: x1,y1,x2,y2 in [0, 1].")
+    ] = None,
+    k: Annotated[int, typer.Option("-k", min=1, max=1000, help="How many.")] = 10,
+) -> None:
+    """Find stored images like an image, or predicted objects like one of its boxes."""
+    with told_errors():
+        client = connect()
+        name = pick_project(client, project)
+        found = _similar(client, name, image, (box, xyxy), k)
+        table = Table("distance", "image", "split", "id")
+        if isinstance(found, SimilarObjects):
+            table = Table("distance", "class", "score", "image", "box", "split", "id")
+            classes = client.project(name).classes
+            for seen in found.objects:
+                told = client.image(name, seen.image_id).name
+                table.add_row(
+                    f"{seen.distance:.4f}", classes[seen.class_id], f"{seen.score:.2f}", told,
+                    str(seen.box), seen.split, seen.image_id[:12],
+                )  # fmt: skip
+        else:
+            for near in found.images:
+                told = client.image(name, near.image_id).name
+                table.add_row(f"{near.distance:.4f}", told, near.split, near.image_id[:12])
+        console.print(table)
+        kind = "boxes" if isinstance(found, SimilarObjects) else "images"
+        console.print(f"of {found.n_searched} {kind} that model v{found.model_version} scored")
+
+
+def map_(
+    project: Project = None,
+    by: Annotated[MapColour, typer.Option(help="What the colours mean.")] = "class",
+    method: Annotated[MapMethod, typer.Option(help="How it is laid out.")] = "umap",
+    model: Annotated[
+        int | None, typer.Option(help="Model version; unset: the one that scored most.")
+    ] = None,
+    output: Annotated[Path, typer.Option(help="Picture to write.")] = Path("map.png"),
+) -> None:
+    """Lay the images out by what they show, and draw that."""
+    with told_errors():
+        client = connect()
+        name = pick_project(client, project)
+        job = client.make_map(name, MapCreate(model_version=model, method=method))
+        follow(client, job, "map")
+        found = client.newest_map(name)
+        names = client.project(name).classes
+        draw_map(found, colours_of(found, by, names, rounds_of(client, name)), output)
+        console.print(
+            f"wrote {output}: {len(found.points)} of {found.n_images} images, "
+            f"model v{found.model_version}, {found.method}"
+        )
+
+
+def duplicates(
+    project: Project = None,
+    crossing: Annotated[
+        bool, typer.Option("--crossing", help="Only groups that lie in different splits.")
+    ] = False,
+) -> None:
+    """List groups of near-duplicates."""
+    with told_errors():
+        client = connect()
+        name = pick_project(client, project)
+        n_groups, cursor = 0, None
+        table = Table("group", "images", "split", "name")
+        while True:
+            page = client.duplicates(name, cursor=cursor)
+            for group in page.groups:
+                if crossing and not group.crosses:
+                    continue
+                n_groups += 1
+                for n, image in enumerate(group.images):
+                    first = (group.name[:12], str(len(group.images))) if n == 0 else ("", "")
+                    table.add_row(*first, image.split, image.name)
+            cursor = page.next_cursor
+            if cursor is None:
+                break
+        if n_groups:
+            console.print(table)
+        console.print(f"{n_groups} groups of near-duplicates")
+
+
+def rounds_of(client: GatewayClient, project: str) -> Mapping[str, int]:
+    """Return the number of the round that chose each image."""
+    return {
+        chosen.image_id: found.index
+        for found in client.rounds(project)
+        for chosen in found.selected
+    }
+
+
+def _similar(
+    client: GatewayClient, project: str, image: str, part: tuple[int | None, str | None], k: int
+) -> SimilarImages | SimilarObjects:
+    box, xyxy = part
+    file = Path(image)
+    if box is not None and xyxy is not None:
+        msg = "give --box or --xyxy, not both"
+        raise BadRequest(msg)
+    if xyxy is not None:
+        data = file.read_bytes() if file.is_file() else None
+        if data is None:
+            data = client.image_content(project, _image_id(client, project, image))
+        return client.objects_like(project, data, _corners(xyxy), name=file.name, k=k)
+    if file.is_file():
+        if box is not None:
+            msg = "--box needs a stored image; of a file say where by --xyxy"
+            raise BadRequest(msg)
+        return client.images_like(project, file.read_bytes(), name=file.name, k=k)
+    image_id = _image_id(client, project, image)
+    if box is not None:
+        return client.similar_objects(project, image_id, box, k=k)
+    return client.similar_images(project, image_id, k=k)
+
+
+def _image_id(client: GatewayClient, project: str, text: str) -> str:
+    if len(text) == ID_LENGTH:
+        return text
+    found = client.images(project, name=text, limit=10).images
+    same = [image for image in found if image.name == text] or list(found)
+    if len(same) != 1:
+        names = ", ".join(image.name for image in same[:5]) or "none"
+        msg = f"not one stored image (nor a file) of that name: {text!r}: {names}"
+        raise BadRequest(msg)
+    return same[0].id
+
+
+def _corners(text: str) -> tuple[float, float, float, float]:
+    try:
+        x1, y1, x2, y2 = (float(part) for part in text.split(","))
+    except ValueError as exc:
+        msg = f"--xyxy must be x1,y1,x2,y2: {text!r}"
+        raise BadRequest(msg) from exc
+    return x1, y1, x2, y2
