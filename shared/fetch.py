@@ -7,13 +7,16 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import Iterable
-from typing import Any, BinaryIO
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import httpcore2
 import httpx2
 
 from shared.errors import BadRequest, TooLarge
+
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
 
 MAX_REDIRECTS = 3
 TRIES = 4
@@ -81,13 +84,13 @@ class Fetcher:
             network_backend=_Guarded(frozenset(map(str.lower, private_hosts)), self._deadline),
         )
 
-    def get(self, url: str) -> bytes:
-        """Return the file at an address.
+    def get(self, url: str, take: Callable[[int], None] = lambda _n_bytes: None) -> bytes:
+        """Return the file at an address; `take` is told of each piece, and may refuse it.
 
         Raises:
             UrlRefused, UrlFailed, UrlBusy, TooLarge: as `download`.
         """
-        buffer = io.BytesIO()
+        buffer = _Taking(take)
         self.download(url, buffer)
         return buffer.getvalue()
 
@@ -168,6 +171,18 @@ class Fetcher:
         if n_bytes > self._max_bytes:
             msg = f"{url!r}: more than {self._max_bytes} bytes"
             raise TooLarge(msg)
+
+
+class _Taking(io.BytesIO):
+    """Memory that asks before it grows."""
+
+    def __init__(self, take: Callable[[int], None]) -> None:
+        super().__init__()
+        self._take = take
+
+    def write(self, data: "Buffer", /) -> int:
+        self._take(memoryview(data).nbytes)
+        return super().write(data)
 
 
 class _Deadline(threading.local):

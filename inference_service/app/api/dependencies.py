@@ -1,7 +1,7 @@
 """What routes are given."""
 
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated
 
 from fastapi import Depends, Request
@@ -19,14 +19,22 @@ from shared.errors import TooLarge, UnsupportedMedia, ValidationFailed
 MAX_JSON_BYTES = 32 << 20
 
 
+def _nothing(_n_bytes: int) -> None:
+    """Take nothing: what is read was taken before."""
+
+
 @dataclass(frozen=True)
 class SentImage:
-    """What a prediction request holds: the bytes of a file, or where to find them."""
+    """What a prediction request holds: the bytes of a file, or where to find them.
+
+    `take` takes what is fetched for it out of the bytes that requests may hold.
+    """
 
     data: bytes = b""
     name: str = "image"
     image_id: str | None = None
     url: str | None = None
+    take: Take = _nothing
 
 
 def dependencies(request: Request) -> Dependencies:
@@ -44,7 +52,8 @@ async def sent_image(request: Request, deps: Deps) -> AsyncIterator[SentImage]:
     # Before the body is read: what does not get in takes no memory.
     with deps.in_flight.enter(), deps.bodies.share() as take:
         take(announced)
-        yield await _read(request, deps, _nothing if announced else take)
+        sent = await _read(request, deps, _nothing if announced else take)
+        yield replace(sent, take=take)
 
 
 async def _read(request: Request, deps: Dependencies, take: Take) -> SentImage:
@@ -78,11 +87,12 @@ def image_of(
     Raises:
         NotFound: the project has no such image.
         UrlRefused, UrlFailed, TooLarge: about its address, or what is there.
+        ServingBusy: other requests hold too many bytes.
     """
     if sent.image_id is not None:
         return deps.predictor.stored(project, sent.image_id, batch)
     if sent.url is not None:
-        return deps.predictor.fetched(sent.url, batch)
+        return deps.predictor.fetched(sent.url, batch, sent.take)
     return deps.predictor.uploaded(sent.data, sent.name, batch)
 
 
@@ -94,10 +104,6 @@ async def _body(request: Request, limit: int, take: Take) -> bytes:
         take(len(part))
         body += part
     return bytes(body)
-
-
-def _nothing(_n_bytes: int) -> None:
-    """Take nothing: all of the body was taken when it was announced."""
 
 
 def _limit(deps: Dependencies) -> int:

@@ -5,6 +5,7 @@ import time
 import uuid
 from dataclasses import dataclass
 
+from inference_service.app.core.body_budget import Take
 from inference_service.app.core.images import decode_image
 from inference_service.app.core.pixel_budget import PixelBudget
 from inference_service.app.core.ports import Gateway
@@ -57,13 +58,14 @@ class Predictor:
         image = self.gateway.image(project, image_id)
         return ImageBytes(image.id, self.store.get(image.key), image.name, batch)
 
-    def fetched(self, url: str, batch: str | None) -> ImageBytes:
-        """Return the image at a public address.
+    def fetched(self, url: str, batch: str | None, take: Take) -> ImageBytes:
+        """Return the image at a public address; its bytes are taken from those there may be.
 
         Raises:
             UrlRefused, UrlFailed, TooLarge: about the address, or what is there.
+            ServingBusy: other requests hold too many bytes.
         """
-        return self.uploaded(self.fetcher.get(url), url, batch)
+        return self.uploaded(self.fetcher.get(url, take), url, batch)
 
     def predict(self, project: str, image: ImageBytes) -> Prediction:
         """Return what the production model sees.

@@ -2,6 +2,8 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
 
 import pytest
 from fastapi.testclient import TestClient
@@ -9,6 +11,7 @@ from fastapi.testclient import TestClient
 from inference_service.app.core.body_budget import BodyBudget
 from inference_service.tests.neighbours import PROJECT
 from inference_service.tests.tiny import picture, png
+from shared.fetch import Fetcher
 
 URL = f"/v1/projects/{PROJECT}/predict"
 DATA = png(picture(0))
@@ -20,6 +23,31 @@ def bodies(client: TestClient) -> BodyBudget:
     bodies = BodyBudget(len(DATA) + 1000)
     client.app_state["deps"] = replace(client.app_state["deps"], bodies=bodies)
     return bodies
+
+
+class Handler(BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(DATA)
+
+    def log_message(self, *_args: object) -> None:
+        pass
+
+
+@pytest.fixture
+def address(client: TestClient) -> Iterator[str]:
+    """Return where the picture lies, in a network that this service may ask."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    Thread(target=server.serve_forever, daemon=True).start()
+    deps = client.app_state["deps"]
+    fetcher = Fetcher(len(DATA), ["127.0.0.1"])
+    predictor = replace(deps.predictor, fetcher=fetcher)
+    client.app_state["deps"] = replace(deps, predictor=predictor)
+    yield f"http://127.0.0.1:{server.server_port}/a.png"
+    fetcher.close()
+    server.shutdown()
+    server.server_close()
 
 
 def in_pieces() -> Iterator[bytes]:
@@ -52,3 +80,14 @@ def test_every_request_gives_its_memory_back(client: TestClient, bodies: BodyBud
         assert client.post(URL, content=DATA[:99], headers=IMAGE).status_code == 400
     with bodies.share() as take:
         take(len(DATA) + 1000)
+
+
+def test_a_file_that_is_fetched_counts_as_one_that_is_sent(
+    client: TestClient, bodies: BodyBudget, address: str
+) -> None:
+    for _ in range(2):
+        assert client.post(URL, json={"url": address}).status_code == 200
+        with bodies.share() as take:
+            take(1001)
+            busy = client.post(URL, json={"url": address})
+        assert (busy.status_code, busy.json()["error"]) == (503, "ServingBusy")
