@@ -41,7 +41,7 @@ demo: $(STAMP) ## Run the whole loop on made-up (or your own: DATA=folder) image
 
 test: $(DEV_STAMP) ## Run the tests
 	@bash scripts/system-packages.sh $(BIN)
-	@$(BIN)/python -m pytest -m "not kill" $(ARGS)
+	@$(BIN)/python -m pytest -m "not kill" -n 2 --dist loadgroup $(ARGS)
 
 test-kill: $(DEV_STAMP) ## Kill every process of the stack in the middle of a round
 	@bash scripts/system-packages.sh $(BIN)

@@ -90,10 +90,13 @@ def open_upright(content: bytes) -> Image.Image:
     """Return a picture file as RGB, turned as its EXIF orientation says.
 
     Raises:
-        OSError: it is not a picture Pillow reads.
+        OSError: it is not a picture Pillow reads, or larger than it dares to.
     """
-    with Image.open(io.BytesIO(content)) as image:
-        return ImageOps.exif_transpose(image).convert("RGB")
+    try:
+        with Image.open(io.BytesIO(content)) as image:
+            return ImageOps.exif_transpose(image).convert("RGB")
+    except Image.DecompressionBombError as exc:
+        raise OSError(*exc.args) from exc
 
 
 def draw(image: Image.Image, shapes: Sequence[Shape], classes: Sequence[str]) -> Image.Image:

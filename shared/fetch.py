@@ -251,7 +251,11 @@ class _Guarded(httpcore2.NetworkBackend):
     ) -> httpcore2.NetworkStream:
         del timeout
         allowed = not self._private_hosts.isdisjoint({host.lower(), f"{host.lower()}:{port}"})
-        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        try:
+            found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        except UnicodeError as exc:
+            msg = f"{host!r} is not the name of a host: {exc}"
+            raise UrlRefused(msg) from exc
         addresses = list(dict.fromkeys(str(entry[4][0]) for entry in found))
         for address in addresses:
             if not allowed and not is_public(ipaddress.ip_address(address.partition("%")[0])):

@@ -137,6 +137,12 @@ def read_shard(store: ObjectStore, key: str) -> Iterator[ScoredImage]:
         yield ScoredImage(**values)
 
 
+def ids_of_shard(store: ObjectStore, key: str) -> frozenset[str]:
+    """Return the images of one shard; none if another schema wrote it."""
+    table = _read(store, key, ["image_id"])
+    return frozenset() if table is None else frozenset(table["image_id"].to_pylist())
+
+
 def has_shard(store: ObjectStore, key: str, *, consistency: bool = False) -> bool:
     """Tell whether there is this shard; one that another schema wrote does not count.
 

@@ -8,7 +8,7 @@ from typing import BinaryIO, cast
 
 from fastapi import Request
 from fastapi.concurrency import run_in_threadpool
-from starlette.datastructures import UploadFile
+from starlette.datastructures import FormData, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 
 from shared.errors import BadRequest, TooLarge
@@ -47,11 +47,20 @@ async def receive(request: Request, max_mb: int) -> AsyncIterator[ReceivedFile]:
         yield ReceivedFile(cast(BinaryIO, file), "")
 
 
-async def _form_file(request: Request, stream: AsyncGenerator[bytes, None]) -> UploadFile:
+async def form_of(request: Request, stream: AsyncGenerator[bytes, None]) -> FormData:
+    """Return the form that comes with a request, read from a stream that bounds it.
+
+    Raises:
+        BadRequest: it is not well-formed, or has more than one file.
+    """
     try:
-        form = await MultiPartParser(request.headers, stream, max_files=1).parse()
+        return await MultiPartParser(request.headers, stream, max_files=1, max_fields=10).parse()
     except MultiPartException as exc:
         raise BadRequest(exc.message) from exc
+
+
+async def _form_file(request: Request, stream: AsyncGenerator[bytes, None]) -> UploadFile:
+    form = await form_of(request, stream)
     files = [value for value in form.values() if isinstance(value, UploadFile)]
     if len(files) != 1:
         msg = f"a form with {len(files)} files, one is needed"

@@ -19,6 +19,7 @@ from shared.jobs.parts import Part
 from shared.jobs.retire import deletion_kind
 from shared.jobs.worker import JobContext, TaskFunction, run_worker
 from shared.models.batches import BATCH_KIND
+from shared.models.jobs import JobView
 from shared.models.registry import ScoringCreate, ScoringResult
 from shared.models.search import MapCreate, MapResult
 from shared.settings import Settings, load_settings
@@ -41,7 +42,7 @@ def _scoring_tasks(parts: WorkerParts) -> Mapping[str, TaskFunction]:
 
         def plan() -> list[Part]:
             context.progress(0.0, "listing images")
-            wait_for_older(context, request)
+            wait_for_older(context)
             return [Part(part, part.n_images) for part in parts.scorer.plan(project, request)]
 
         in_parts = Parts("inference.score_part", "images", plan, score_part)
@@ -107,6 +108,7 @@ def _batch_tasks(parts: WorkerParts) -> Mapping[str, TaskFunction]:
 
 def _search_tasks(parts: WorkerParts) -> Mapping[str, TaskFunction]:
     def reindex(context: JobContext) -> ReindexResult:
+        wait_for_older(context)
         return parts.index.rebuild(context.job.project, parts.stored, context.progress)
 
     def make_map(context: JobContext) -> MapResult:
@@ -116,21 +118,30 @@ def _search_tasks(parts: WorkerParts) -> Mapping[str, TaskFunction]:
     return {"inference.reindex": reindex, "inference.map": make_map}
 
 
-def wait_for_older(context: JobContext, request: ScoringCreate) -> None:
-    """See that no older scoring of this model version is under way: both would score the same.
+def wait_for_older(context: JobContext) -> None:
+    """See that no older job of the project is under way that this one would get in the way of.
+
+    Two scorings of one model version would score the same; an index made anew beside a scoring
+    would lose what goes in after the old one is gone and before its shard is there.
 
     Raises:
         BackendUnavailable: one is; this job is put back until it is over.
     """
     job = context.job
-    for state in ("running", "queued"):
-        for other in context.store.list(project=job.project, kind=job.kind, state=state):
-            same = ScoringCreate.model_validate(other.payload).model_version
-            if (other.created_at, other.id) < (job.created_at, job.id) and (
-                same == request.model_version
-            ):
-                msg = f"scoring {other.id} of model version {same} comes first"
-                raise BackendUnavailable(msg)
+    for kind in ("inference.score", "inference.reindex"):
+        for state in ("running", "queued"):
+            for other in context.store.list(project=job.project, kind=kind, state=state):
+                older = (other.created_at, other.id) < (job.created_at, job.id)
+                if older and not _is_scoring_of_another_version(job, other):
+                    msg = f"{other.kind} {other.id} comes first"
+                    raise BackendUnavailable(msg)
+
+
+def _is_scoring_of_another_version(job: JobView, other: JobView) -> bool:
+    if job.kind != "inference.score" or other.kind != "inference.score":
+        return False
+    one, two = (ScoringCreate.model_validate(each.payload) for each in (job, other))
+    return one.model_version != two.model_version
 
 
 def main() -> None:

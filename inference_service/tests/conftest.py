@@ -22,6 +22,8 @@ def settings(tmp_path: Path) -> Settings:
         vector_store_url=f"lancedb:{tmp_path}/vectors",
         broker_url="redis://127.0.0.1:1/0",
         base_model="scratch",
+        # Measuring takes seconds; tests/core does it.
+        engine="onnxruntime",
         model_poll_s=0.05,
         threads=1,
     )

@@ -13,7 +13,7 @@ from shared.cli.map_picture import draw_map
 from shared.client import GatewayClient
 from shared.errors import BadRequest
 from shared.map_colours import MapColour, colours_of
-from shared.models.data import SPLITS
+from shared.models.data import SPLITS, ImageView
 from shared.models.registry import ScoringCreate, ScoringResult
 from shared.models.search import MapCreate, MapMethod, SimilarImages, SimilarObjects
 
@@ -172,13 +172,16 @@ def _similar(
 def _image_id(client: GatewayClient, project: str, text: str) -> str:
     if len(text) == ID_LENGTH:
         return text
-    found = client.images(project, name=text, limit=10).images
-    same = [image for image in found if image.name == text] or list(found)
-    if len(same) != 1:
-        names = ", ".join(image.name for image in same[:5]) or "none"
-        msg = f"not one stored image (nor a file) of that name: {text!r}: {names}"
+    same: list[ImageView] = []
+    alike: list[ImageView] = []
+    for image in client.iter_images(project, name=text):
+        (same if image.name == text else alike).append(image)
+    found = same or alike
+    if len(found) != 1:
+        names = ", ".join(f"{image.name} ({image.id})" for image in found[:5]) or "none"
+        msg = f"{len(found)} stored images (and no file) are called {text!r}: {names}"
         raise BadRequest(msg)
-    return same[0].id
+    return found[0].id
 
 
 def _corners(text: str) -> tuple[float, float, float, float]:

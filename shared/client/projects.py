@@ -83,11 +83,17 @@ class ProjectCalls(Transport):
         split: Split | None = None,
         labelled: bool | None = None,
         after: str | None = None,
+        name: str | None = None,
     ) -> Iterator[ImageView]:
-        """Yield every image, ordered by id; only those after the id `after`, if given."""
+        """Yield every image, ordered by id; only those after the id `after`, if given.
+
+        With `name` only those whose name contains it.
+        """
         cursor = after
         while True:
-            page = self.images(project, split=split, labelled=labelled, cursor=cursor, limit=500)
+            page = self.images(
+                project, split=split, labelled=labelled, cursor=cursor, limit=500, name=name
+            )
             yield from page.images
             cursor = page.next_cursor
             if cursor is None:

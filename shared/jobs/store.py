@@ -262,7 +262,7 @@ class JobStore:
     def release(
         self, claim: Claim, message: str, *, attempt_counts: bool, ring: bool = True
     ) -> bool:
-        """Put the job back in the queue, for another try by any worker.
+        """Put the job back in the queue, for another try by any worker; a cancelled one ends.
 
         Without `ring` the try comes when the reaper rings, after its interval: that is one wait.
         """
@@ -270,6 +270,9 @@ class JobStore:
             row = _require(session, claim.job.id)
             if not _is_owner(row, claim):
                 return False
+            if row.cancel_requested:
+                self._end(session, row, "cancelled", error=None)
+                return True
             row.state, row.worker, row.message, row.rung_at = "queued", None, message, utcnow()
             if not attempt_counts:
                 row.attempts -= 1

@@ -82,7 +82,20 @@ class ObjectStoreContract:
         assert list(store.list("zzz/none")) == []
 
     @pytest.mark.parametrize(
-        "key", ["", "/x", "../x", "a/../b", "a//b", "./a", "a/", "a\\b", "a\n"]
+        "key",
+        [
+            "",
+            "/x",
+            "../x",
+            "a/../b",
+            "a//b",
+            "./a",
+            "a/",
+            "a\\b",
+            "a\n",
+            "a" * 256,
+            "a/" * 512 + "a",
+        ],
     )
     def test_an_unsafe_key_is_refused_everywhere(self, store: ObjectStore, key: str) -> None:
         with pytest.raises(BadKey):

@@ -9,6 +9,8 @@ from typing import BinaryIO, Protocol
 from shared.errors import BadRequest, NotFound
 
 _SAFE_SEGMENT = re.compile(r"[A-Za-z0-9._@+=-]+")
+_LONGEST_KEY = 1024
+_LONGEST_SEGMENT = 255
 
 
 class ObjectNotFound(NotFound):
@@ -81,9 +83,13 @@ def checked_key(key: str) -> str:
     """Return `key`, or refuse it.
 
     Raises:
-        BadKey: empty, absolute, with `.` or `..` or empty segments, or unsafe characters.
+        BadKey: empty, absolute, with `.` or `..` or empty segments, unsafe characters, or longer
+            than S3 or a file system takes.
     """
     segments = key.split("/")
+    if len(key) > _LONGEST_KEY or max(map(len, segments)) > _LONGEST_SEGMENT:
+        msg = f"object key too long ({_LONGEST_KEY} bytes, {_LONGEST_SEGMENT} between slashes): "
+        raise BadKey(msg + repr(key[:100]))
     if any(s in {"", ".", ".."} or not _SAFE_SEGMENT.fullmatch(s) for s in segments):
         msg = f"bad object key: {key!r}"
         raise BadKey(msg)

@@ -112,6 +112,9 @@ def test_a_private_address_is_not_asked(fetcher: Fetcher, port: int, url: str) -
         "http://user:secret@example.org/a.png",
         "http://[::1/a.png",
         "http://localhost:{port}/elsewhere",
+        "http://a..b/a.png",
+        "http://.example.org/a.png",
+        "http://" + "a" * 64 + ".org/a.png",
     ],
 )
 def test_what_is_no_address_is_refused(fetcher: Fetcher, port: int, url: str) -> None:

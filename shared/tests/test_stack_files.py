@@ -32,7 +32,14 @@ PUBLISHED = {
     "grafana": 3000,
     "label-studio": 8080,
 }
-WITH_A_WAY_OUT = {*PUBLISHED, "alertmanager", "inference-worker", "training-worker"}
+WITH_A_WAY_OUT = {
+    *PUBLISHED,
+    "alertmanager",
+    "data-worker",
+    "inference",
+    "inference-worker",
+    "training-worker",
+}
 
 
 def run(*command: str, **environment: str) -> None:

@@ -1,5 +1,6 @@
 """What both adapters share: names, checked vectors, and metadata as text that can be filtered."""
 
+import hashlib
 import json
 from collections.abc import Mapping, Sequence
 
@@ -14,7 +15,7 @@ _LONGEST_NAME = 200
 
 
 class BadNamespace(BadRequest):
-    """The namespace is empty or too long."""
+    """The namespace is empty."""
 
 
 class BadVector(BadRequest):
@@ -25,13 +26,17 @@ def encoded_namespace(namespace: str) -> str:
     """Return a name of letters, digits and `_` that no other namespace has, not even by case.
 
     Raises:
-        BadNamespace: it is empty or too long for a table's name.
+        BadNamespace: it is empty.
     """
-    name = "".join(c if c in _PLAIN else f"_{ord(c):x}_" for c in namespace)
-    if not 0 < len(name) <= _LONGEST_NAME:
-        msg = f"bad namespace (1 to {_LONGEST_NAME} letters or digits): {namespace!r}"
+    if not namespace:
+        msg = "a namespace without a name"
         raise BadNamespace(msg)
-    return name
+    name = "".join(c if c in _PLAIN else f"_{ord(c):x}_" for c in namespace)
+    if len(name) <= _LONGEST_NAME:
+        return name
+    # No short name has `_x`.
+    end = f"_x{hashlib.sha256(namespace.encode()).hexdigest()}"
+    return name[: _LONGEST_NAME - len(end)] + end
 
 
 def checked_vector(vector: Vector, name: str, dimension: int | None) -> Vector:

@@ -1,6 +1,6 @@
 """What routes are given."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import dataclass, replace
 from typing import Annotated
 
@@ -14,9 +14,12 @@ from inference_service.app.models.schemas import ImageSource
 from inference_service.app.services.prediction import ImageBytes
 from inference_service.app.wiring import Dependencies
 from shared.errors import TooLarge, UnsupportedMedia, ValidationFailed
+from shared.upload_body import form_of
 
 # Base64 and its decoded bytes are both in memory for a moment.
 MAX_JSON_BYTES = 32 << 20
+# Of a form, beside its file.
+MAX_FORM_BYTES = 1 << 20
 
 
 def _nothing(_n_bytes: int) -> None:
@@ -66,14 +69,16 @@ async def _read(request: Request, deps: Dependencies, take: Take) -> SentImage:
     if kind != "multipart/form-data":
         msg = f"expected multipart/form-data, application/json or image/*: {kind!r}"
         raise UnsupportedMedia(msg)
-    async with request.form(max_files=1, max_fields=10) as form:
+    form = await form_of(request, _pieces(request, _limit(deps) + MAX_FORM_BYTES, take))
+    try:
         file = form.get("file")
         if not isinstance(file, UploadFile):
             msg = "file: the form needs an image in the field `file`"
             raise ValidationFailed(msg)
         _refuse_large(file.size or 0, _limit(deps))
-        take(file.size or 0)
         return SentImage(await file.read(), file.filename or "file")
+    finally:
+        await form.close()
 
 
 Sent = Annotated[SentImage, Depends(sent_image)]
@@ -90,7 +95,7 @@ def image_of(
         ServingBusy: other requests hold too many bytes.
     """
     if sent.image_id is not None:
-        return deps.predictor.stored(project, sent.image_id, batch)
+        return deps.predictor.stored(project, sent.image_id, batch, sent.take)
     if sent.url is not None:
         return deps.predictor.fetched(sent.url, batch, sent.take)
     return deps.predictor.uploaded(sent.data, sent.name, batch)
@@ -99,11 +104,18 @@ def image_of(
 async def _body(request: Request, limit: int, take: Take) -> bytes:
     # One block, which goes back whole; pieces would leave the heap in pieces.
     body = bytearray()
-    async for part in request.stream():
-        _refuse_large(len(body) + len(part), limit)
-        take(len(part))
+    async for part in _pieces(request, limit, take):
         body += part
     return bytes(body)
+
+
+async def _pieces(request: Request, limit: int, take: Take) -> AsyncGenerator[bytes, None]:
+    n_bytes = 0
+    async for part in request.stream():
+        n_bytes += len(part)
+        _refuse_large(n_bytes, limit)
+        take(len(part))
+        yield part
 
 
 def _limit(deps: Dependencies) -> int:

@@ -21,10 +21,14 @@ def read_ahead(
             its chunk is due.
         n_threads: that read.
     """
-    with ThreadPoolExecutor(n_threads, "read") as pool:
+    pool = ThreadPoolExecutor(n_threads, "read")
+    try:
         waiting: list[Future[Result]] = []
         for n in range(len(chunks) + 1):
             following = chunks[n] if n < len(chunks) else ()
             due, waiting = waiting, [pool.submit(read, item) for item in following]
             if n:
                 yield [future.result() for future in due]
+    finally:
+        # Who stops half-way does not wait for what nobody began to read.
+        pool.shutdown(cancel_futures=True)

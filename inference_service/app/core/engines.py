@@ -1,6 +1,7 @@
 """Which engine is fastest for a network on this machine: measured once, and remembered."""
 
 import fcntl
+import math
 import os
 import platform
 import time
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import structlog
+import torch
 from pydantic import Field, ValidationError
 
 from inference_service.app.core.loading import ENGINES, RuntimeOptions, load_runtime
@@ -24,8 +26,7 @@ from shared.models.registry import Engine, EngineChoice
 log = structlog.stdlib.get_logger()
 
 LIBRARIES = ("torch", "onnxruntime", "openvino")
-TURNS = 3
-BATCHES_A_TURN = 2
+TURNS = 4
 
 
 class Choices(Frozen):
@@ -108,26 +109,34 @@ class Engines:
 def measure(folder: Path, options: RuntimeOptions) -> EngineChoice:
     """Return the fastest engine for a package with a graph.
 
-    Other work on the machine comes and goes: each engine has several turns, and its best counts.
+    Other work on the machine comes and goes: they take turns, and the best of each counts.
 
     Raises:
         CorruptPackage: the package is damaged.
     """
-    measured = dict.fromkeys(ENGINES, 0.0)
-    for _ in range(TURNS):
-        for engine in ENGINES:
-            measured[engine] = max(measured[engine], _speed(folder, options, engine))
+    batch = _photos(read_info(folder).image_size)
+    runtimes = {e: load_runtime(folder, options, EngineChoice(engine=e)) for e in ENGINES}
+    seconds = dict.fromkeys(ENGINES, math.inf)
+    # The first turn compiles and warms up.
+    for turn in range(TURNS + 1):
+        for engine, runtime in runtimes.items():
+            took = _seconds(runtime, batch)
+            seconds[engine] = min(seconds[engine], took) if turn else math.inf
     return EngineChoice(
-        engine=max(measured, key=lambda engine: measured[engine]),
+        engine=min(seconds, key=lambda engine: seconds[engine]),
         machine=this_machine(options),
-        images_per_s={engine: round(speed, 2) for engine, speed in measured.items()},
+        images_per_s={engine: round(BATCH / took, 2) for engine, took in seconds.items()},
     )
 
 
 def this_machine(options: RuntimeOptions) -> str:
     """Return what a measurement holds for: processor, threads, libraries."""
     libraries = (f"{name} {version(name)}" for name in LIBRARIES)
-    return ", ".join((_processor(), _threads(options), *libraries))
+    return ", ".join((_processor(), *_gpus(), _threads(options), *libraries))
+
+
+def _gpus() -> list[str]:
+    return [torch.cuda.get_device_name(n) for n in range(torch.cuda.device_count())]
 
 
 def _threads(options: RuntimeOptions) -> str:
@@ -146,23 +155,19 @@ def _processor(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:
     return " ".join([told.get("model name", platform.machine()), *known])
 
 
-def _speed(folder: Path, options: RuntimeOptions, engine: Engine) -> float:
-    """Return images a second of whole batches of landscape photos of the model's own size."""
-    width = read_info(folder).image_size
-    shape = (round(width * 3 / 4), width)
-    runtime = load_runtime(folder, options, EngineChoice(engine=engine))
+def _photos(width: int) -> list[RuntimeInput]:
+    """Return a whole batch of landscape photos of the model's own size."""
     rng = np.random.default_rng(0)
-    batch = [
-        RuntimeInput(rng.integers(0, 256, (*shape, 3), dtype=np.uint8), seed)
-        for seed in range(BATCH)
+    shape = (round(width * 3 / 4), width, 3)
+    return [
+        RuntimeInput(rng.integers(0, 256, shape, dtype=np.uint8), seed) for seed in range(BATCH)
     ]
-    seconds = []
-    # The first compiles and warms up.
-    for _ in range(BATCHES_A_TURN + 1):
-        started = time.perf_counter()
-        runtime.detect(batch, DetectionOptions())
-        seconds.append(time.perf_counter() - started)
-    return BATCH / min(seconds[1:])
+
+
+def _seconds(runtime: DetectorRuntime, batch: list[RuntimeInput]) -> float:
+    started = time.perf_counter()
+    runtime.detect(batch, DetectionOptions())
+    return time.perf_counter() - started
 
 
 def _network(info: PackageInfo) -> str:

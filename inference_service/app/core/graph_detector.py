@@ -186,7 +186,9 @@ class GraphDetector:
     ) -> NDArray[np.int64]:
         """Return the boxes that are kept, by falling score."""
         best = scores.max(axis=1, initial=0.0)
-        sure = np.flatnonzero(best >= options.score_threshold)
+        # Suppression needs numbers: one that is none would keep every overlap of the others.
+        real = np.isfinite(corners).all(axis=1)
+        sure = np.flatnonzero((best >= options.score_threshold) & real)
         order = sure[np.argsort(-best[sure], kind="stable")]
         if not self._info.outputs.suppressed and len(order):
             order = order[

@@ -42,7 +42,9 @@ def require_one(given: BaseModel, names: tuple[str, ...]) -> None:
 class ImageSource(Frozen):
     """An image to predict, given in one of three ways."""
 
-    image_id: str | None = Field(default=None, min_length=1, description="Of a stored image.")
+    image_id: str | None = Field(
+        default=None, min_length=1, max_length=64, description="Of a stored image."
+    )
     image: Base64 | None = Field(default=None, description="A file's bytes, in base64.")
     url: str | None = Field(default=None, description="A public http or https address.")
 
@@ -116,7 +118,7 @@ class BatchLine(Frozen):
     """A line of a batch: an image, given in one of three ways."""
 
     custom_id: str | None = Field(default=None, max_length=512)
-    image_id: str | None = Field(default=None, min_length=1)
+    image_id: str | None = Field(default=None, min_length=1, max_length=64)
     url: str | None = None
     key: str | None = Field(default=None, description="Of an object in the store.")
 

@@ -1,7 +1,7 @@
 """The lines of a batch: each is answered, or failed with its reason, once."""
 
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from pydantic import ValidationError
@@ -32,6 +32,7 @@ from shared.errors import (
     ValidationFailed,
 )
 from shared.fetch import TRIES, Fetcher
+from shared.images import n_pixels_of
 from shared.models.batches import BatchAnswer, BatchError, BatchOutcome
 from shared.objects.port import ObjectStore
 from shared.predictions import ScoredImage
@@ -39,12 +40,25 @@ from shared.thresholds import Thresholds
 
 # Most of the time is spent waiting for somebody else's server.
 READERS = 8
+# Sixteen of them are in memory at once; larger ones only one by one.
+LARGE_PIXELS = 8_000_000
 
 Progress = Callable[[float, str], None]
 
 
 class BatchExpired(Gone):
     """The batch was not done in the time it had."""
+
+
+@dataclass(frozen=True)
+class _Fetched:
+    """A line whose image is here."""
+
+    number: int
+    custom_id: str | None
+    name: str
+    image_id: str
+    data: bytes
 
 
 @dataclass(frozen=True)
@@ -110,20 +124,29 @@ class BatchAnswerer:
             calibrated=manifest is not None,
         )
 
-        def read(line: bytes) -> _Ready | BatchError:
+        def read(line: bytes) -> _Fetched | _Ready | BatchError:
             return self._read(project, part, line)
+
+        def answers(ready: list[_Ready]) -> Iterator[BatchOutcome]:
+            scored = score_pictures(runtime, [each.picture for each in ready], SERVED)
+            for each, seen in zip(ready, scored, strict=True):
+                yield BatchOutcome(answer=_answer(each, seen, seen_by))
 
         outcomes: list[BatchOutcome] = []
         chunks = [lines[start : start + BATCH] for start in range(0, len(lines), BATCH)]
-        for seen in read_ahead(chunks, read, READERS):
-            ready = [each for each in seen if isinstance(each, _Ready)]
-            scored = iter(score_pictures(runtime, [each.picture for each in ready], SERVED))
-            outcomes += [
-                BatchOutcome(error=each)
-                if isinstance(each, BatchError)
-                else BatchOutcome(answer=_answer(each, next(scored), seen_by))
-                for each in seen
-            ]
+        for chunk in read_ahead(chunks, read, READERS):
+            answered = answers([each for each in chunk if isinstance(each, _Ready)])
+            for each in chunk:
+                if isinstance(each, _Ready):
+                    outcomes.append(next(answered))
+                    continue
+                # Large ones are decoded one after the other.
+                large = self._decoded(each) if isinstance(each, _Fetched) else each
+                outcomes.append(
+                    next(answers([large]))
+                    if isinstance(large, _Ready)
+                    else BatchOutcome(error=large)
+                )
             progress(len(outcomes) / len(lines), "")
         body = "".join(outcome.model_dump_json() + "\n" for outcome in outcomes)
         self.store.put(outcome_key(project, part.batch_id, part.piece), body.encode())
@@ -134,7 +157,9 @@ class BatchAnswerer:
             n_expired=sum(error.error == BatchExpired.__name__ for error in errors),
         )
 
-    def _read(self, project: str, part: BatchPart, numbered: bytes) -> _Ready | BatchError:
+    def _read(
+        self, project: str, part: BatchPart, numbered: bytes
+    ) -> _Fetched | _Ready | BatchError:
         first, _, text = numbered.partition(b"\t")
         number, custom_id = int(first), None
         try:
@@ -143,26 +168,30 @@ class BatchAnswerer:
             if utcnow() > part.expires_at:
                 msg = f"not answered before {part.expires_at:%Y-%m-%d %H:%M:%S} UTC"
                 raise BatchExpired(msg)
-            return _Ready(number, custom_id, self._picture(project, line))
+            fetched = _Fetched(number, custom_id, *self._image(project, line))
+            large = n_pixels_of(fetched.data) > LARGE_PIXELS
         except BackendUnavailable:
             raise
         except AppError as exc:
-            if exc.status >= 500:
-                # Of a service on the way, not of the line.
-                msg = f"line {number}: {exc.name}: {exc}"
-                raise JobInterrupted(msg) from exc
-            return BatchError(line=number, custom_id=custom_id, error=exc.name, detail=str(exc))
+            return _failed(number, custom_id, exc)
+        return fetched if large else self._decoded(fetched)
 
-    def _picture(self, project: str, line: BatchLine) -> Picture:
+    def _decoded(self, line: _Fetched) -> _Ready | BatchError:
+        try:
+            pixels = decode_image(line.data, self.max_pixels, line.name)
+        except AppError as exc:
+            return _failed(line.number, line.custom_id, exc)
+        # The split means nothing here; it is never written.
+        return _Ready(line.number, line.custom_id, Picture(line.image_id, "test", pixels))
+
+    def _image(self, project: str, line: BatchLine) -> tuple[str, str, bytes]:
+        """Return the name, the id and the bytes of a line's image."""
         if line.image_id is not None:
             image = self.gateway.image(project, line.image_id)
-            data, name, image_id = self.store.get(image.key), image.name, image.id
-        else:
-            name = line.url or line.key or ""
-            data = self._fetched(name) if line.url else self._object(project, name)
-            image_id = image_id_of(data)
-        # The split means nothing here; it is never written.
-        return Picture(image_id, "test", decode_image(data, self.max_pixels, name))
+            return image.name, image.id, self.store.get(image.key)
+        name = line.url or line.key or ""
+        data = self._fetched(name) if line.url else self._object(project, name)
+        return name, image_id_of(data), data
 
     def _object(self, project: str, key: str) -> bytes:
         if key.startswith("projects/") and not key.startswith(f"projects/{project}/"):
@@ -178,6 +207,14 @@ class BatchAnswerer:
         buffer = io.BytesIO()
         self.fetcher.download(url, buffer, TRIES)
         return buffer.getvalue()
+
+
+def _failed(number: int, custom_id: str | None, exc: AppError) -> BatchError:
+    if exc.status >= 500:
+        # Of a service on the way, not of the line.
+        msg = f"line {number}: {exc.name}: {exc}"
+        raise JobInterrupted(msg) from exc
+    return BatchError(line=number, custom_id=custom_id, error=exc.name, detail=str(exc))
 
 
 def _parsed(text: bytes) -> BatchLine:

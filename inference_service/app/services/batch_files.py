@@ -1,5 +1,6 @@
 """The files of a batch: its lines in pieces, what became of each piece, the calibration."""
 
+from codecs import BOM_UTF8
 from collections.abc import Callable, Iterator
 from itertools import islice
 from typing import BinaryIO
@@ -71,6 +72,8 @@ def calibration_key(project: str, batch_id: str) -> str:
 def _numbered(file: BinaryIO) -> Iterator[bytes]:
     """Yield each line with its number and a tab before it; empty ones ask for nothing."""
     file.seek(0)
+    if file.read(len(BOM_UTF8)) != BOM_UTF8:
+        file.seek(0)
     number = 0
     while line := file.readline(MAX_LINE_BYTES + 1):
         number += 1

@@ -90,8 +90,7 @@ class EmbeddingMaps:
             version = max(found, key=lambda v: (len(found[v]), v), default=0)
         ids = found.get(version, frozenset())
         if len(ids) < 3:
-            msg = f"model version {version} scored {len(ids)} images of {project!r}; a map needs 3"
-            raise NothingScored(msg)
+            raise NothingScored(_too_few(project, version, len(ids)))
         return version, ids
 
     def _points(
@@ -104,6 +103,9 @@ class EmbeddingMaps:
                 if scored.image_id in shown:
                     points[scored.image_id] = _point(scored)
                     embeddings[scored.image_id] = scored.embedding
+        if len(points) < 3:
+            # Deleted, or scored again, since their ids were read.
+            raise NothingScored(_too_few(project, version, len(points)))
         order = sorted(points)
         return [points[i] for i in order], np.stack([embeddings[i] for i in order])
 
@@ -118,6 +120,10 @@ def _point(scored: ScoredImage) -> MapPoint:
         class_id=int(scored.class_ids[0]) if good else None,
         uncertainty=round(float(scored.entropy.max(initial=0.0)), 4),
     )
+
+
+def _too_few(project: str, version: int, n_images: int) -> str:
+    return f"model version {version} scored {n_images} images of {project!r}; a map needs 3"
 
 
 def _key(project: str) -> str:

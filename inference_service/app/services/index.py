@@ -46,7 +46,7 @@ class Index:
     vectors: VectorStore
 
     def add(self, project: str, version: int | None, images: Sequence[ScoredImage]) -> None:
-        """Put scored images and their boxes in, in place of what there was of them.
+        """Put scored images and their boxes in, in place of those of the same number.
 
         Raises:
             BackendUnavailable: the vector store does not answer.

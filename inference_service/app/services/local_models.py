@@ -9,7 +9,13 @@ from pathlib import Path
 import structlog
 
 from inference_service.app.core.ports import Registry
-from shared.detector.info import CorruptPackage, file_sha256, read_any
+from shared.detector.info import (
+    CorruptPackage,
+    PackageInfo,
+    checked_graph,
+    file_sha256,
+    read_any,
+)
 from shared.errors import BackendUnavailable, UpstreamFailed
 from shared.models.geometry import Frozen
 from shared.models.registry import EngineChoice
@@ -102,6 +108,8 @@ class LocalModels:
         try:
             info = read_any(folder)
             told = info.weights_sha256
+            if isinstance(info, PackageInfo) and info.graph_sha256 is not None:
+                checked_graph(folder, info)
             return told == (sha256 or told) and file_sha256(folder / info.weights_file) == told
         except (CorruptPackage, OSError):
             return False

@@ -49,13 +49,15 @@ class Predictor:
         """Return an image that came with the request; its id is the SHA-256 of its bytes."""
         return ImageBytes(image_id_of(data), data, name, batch)
 
-    def stored(self, project: str, image_id: str, batch: str | None) -> ImageBytes:
-        """Return a stored image.
+    def stored(self, project: str, image_id: str, batch: str | None, take: Take) -> ImageBytes:
+        """Return a stored image; its bytes are taken from those there may be.
 
         Raises:
             NotFound: the project has no such image.
+            ServingBusy: other requests hold too many bytes.
         """
         image = self.gateway.image(project, image_id)
+        take(self.store.size(image.key))
         return ImageBytes(image.id, self.store.get(image.key), image.name, batch)
 
     def fetched(self, url: str, batch: str | None, take: Take) -> ImageBytes:

@@ -35,6 +35,8 @@ DECODERS = min(4, os.cpu_count() or 1)
 # Decoded at a time: photos of 100 megapixels take 300 MB each, and the next chunk waits beside it.
 # Cut from the start of each shard, so that a restart meets equal batches and gets equal numbers.
 CHUNK_IMAGES = 8
+# Of large images there are fewer: those of two chunks are in memory at once.
+CHUNK_PIXELS = 64_000_000
 
 Progress = Callable[[float, str], None]
 
@@ -198,6 +200,13 @@ class Scorer:
 
 def _chunks(images: Sequence[ImageView]) -> Iterator[Sequence[ImageView]]:
     """Yield a shard's images a few at a time, those of like shape together: one batch each."""
-    alike = sorted(images, key=lambda image: (image.width / image.height, image.id))
-    for start in range(0, len(alike), CHUNK_IMAGES):
-        yield alike[start : start + CHUNK_IMAGES]
+    chunk: list[ImageView] = []
+    n_pixels = 0
+    for image in sorted(images, key=lambda image: (image.width / image.height, image.id)):
+        n_pixels += image.width * image.height
+        if chunk and (len(chunk) == CHUNK_IMAGES or n_pixels > CHUNK_PIXELS):
+            yield chunk
+            chunk, n_pixels = [], image.width * image.height
+        chunk.append(image)
+    if chunk:
+        yield chunk

@@ -210,13 +210,16 @@ class Serving:
 
         Raises:
             NotFound, NoProductionModel: as `model`.
+            BackendUnavailable: this process is ending.
         """
-        while True:
+        while not self._stop.is_set():
             model = self.model(project)
             try:
                 return model, model.worker.score(picture)
             except WorkerClosed:
                 continue
+        msg = "predictions: this server is stopping"
+        raise BackendUnavailable(msg)
 
     def view(self, project: str) -> ServingView:
         """Return what serves a project."""

@@ -1,18 +1,16 @@
 """What the shards say about stored images."""
 
-import io
 import re
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-import pyarrow.parquet as pq
 
 from shared.errors import NotFound
 from shared.models.registry import ImagePredictions, ScoredBox
 from shared.objects.port import ObjectStore
-from shared.predictions import ScoredImage, read_shard, shard_prefix
+from shared.predictions import ScoredImage, ids_of_shard, read_shard, shard_prefix
 
 
 class NotScored(NotFound):
@@ -71,10 +69,11 @@ class StoredPredictions:
         with self._lock:
             if key in self._ids:
                 return self._ids[key]
-        table = pq.read_table(io.BytesIO(self.store.get(key)), columns=["image_id"])
-        ids = frozenset(table["image_id"].to_pylist())
-        with self._lock:
-            self._ids[key] = ids
+        ids = ids_of_shard(self.store, key)
+        # One of another schema is written again under its key.
+        if ids:
+            with self._lock:
+                self._ids[key] = ids
         return ids
 
 

@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
-from inference_service.app.services import batch_files
+from inference_service.app.services import batch_answers, batch_files
 from inference_service.app.wiring import Dependencies, WorkerParts
 from inference_service.tests.batches import (
     Killed,
@@ -52,14 +52,17 @@ def test_every_line_is_answered_or_failed_with_its_reason(
         {"picture": "a"},
         '{"image_id": "' + "x" * batch_files.MAX_LINE_BYTES + '"}',
         {"custom_id": "last", "image_id": images[0].id},
+        {"key": "a" * 300},
+        {"image_id": "\u00e9" * 32_000},
+        {"url": "http://a..b/a.png"},
     )
     made = create(client, body, name="night")
     assert (made["state"], made["name"], made["model_version"]) == ("queued", "night", 1)
-    assert made["counts"] == {"total": 21, "answered": 0, "failed": 0}
+    assert made["counts"] == {"total": 24, "answered": 0, "failed": 0}
     work(deps, worker, settings, made["job_id"])
     done = state(client, made)
     assert (done["state"], done["error"]) == ("completed", None)
-    assert done["counts"] == {"total": 21, "answered": 10, "failed": 11}
+    assert done["counts"] == {"total": 24, "answered": 10, "failed": 14}
 
     answers = output(client, made, "results")
     assert [a["line"] for a in answers] == [*range(1, 10), 22]
@@ -85,10 +88,39 @@ def test_every_line_is_answered_or_failed_with_its_reason(
         19: ("ValidationFailed", None),
         20: ("ValidationFailed", None),
         21: ("ValidationFailed", None),
+        23: ("BadKey", None),
+        24: ("ValidationFailed", None),
+        25: ("UrlRefused", None),
     }
     assert "'nope'" in errors[11]["detail"]
     assert "give one of image_id, url, key: got none" in errors[18]["detail"]
     assert errors[21]["detail"] == "a line of more than 65536 bytes"
+
+
+def test_large_images_are_answered_as_small_ones_are(
+    client: TestClient,
+    deps: Dependencies,
+    worker: WorkerParts,
+    settings: Settings,
+    gateway: LocalGateway,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    images = [gateway.add(n) for n in range(4)]
+    gateway.store.put("imports/cut.png", png(picture(21))[:-200])
+    lines = lines_of(*({"image_id": image.id} for image in images), {"key": "imports/cut.png"})
+    # As some editors begin a file.
+    marked = b"\xef\xbb\xbf" + lines
+    found = []
+    for large in (8_000_000, 1):
+        monkeypatch.setattr(batch_answers, "LARGE_PIXELS", large)
+        made = create(client, marked)
+        work(deps, worker, settings, made["job_id"])
+        answers = output(client, made, "results")
+        assert [a["image_id"] for a in answers] == [image.id for image in images]
+        assert [e["error"] for e in output(client, made, "errors")] == ["CorruptImage"]
+        found.append([(d["class_id"], d["score"]) for a in answers for d in a["detections"]])
+    assert [c for c, _ in found[0]] == [c for c, _ in found[1]]
+    assert [s for _, s in found[0]] == pytest.approx([s for _, s in found[1]], abs=1e-4)
 
 
 def test_a_killed_batch_goes_on_and_answers_no_line_twice(

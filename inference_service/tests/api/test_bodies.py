@@ -9,7 +9,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from inference_service.app.core.body_budget import BodyBudget
-from inference_service.tests.neighbours import PROJECT
+from inference_service.tests.neighbours import PROJECT, LocalGateway
 from inference_service.tests.tiny import picture, png
 from shared.fetch import Fetcher
 
@@ -71,6 +71,39 @@ def test_a_file_for_which_there_is_no_memory_is_told_to_come_back(
     assert [(a.status_code, a.json()["error"]) for a in answers] == [(503, "ServingBusy")] * 3
     assert {a.headers["Retry-After"] for a in answers} == {"1"}
     assert small.status_code == 404
+
+
+def form_in_pieces(n_read: list[int]) -> Iterator[bytes]:
+    """Return a form of a file that does not end, whose length is not announced."""
+    yield b'--x\r\nContent-Disposition: form-data; name="file"; filename="a.png"\r\n\r\n'
+    for _ in range(200):
+        n_read.append(1000)
+        yield bytes(1000)
+    yield b"\r\n--x--\r\n"
+
+
+def test_a_form_is_not_read_further_than_there_is_memory(
+    client: TestClient, bodies: BodyBudget
+) -> None:
+    n_read: list[int] = []
+    kind = {"Content-Type": "multipart/form-data; boundary=x"}
+    answer = client.post(URL, content=form_in_pieces(n_read), headers=kind)
+    assert (answer.status_code, answer.json()["error"]) == (503, "ServingBusy")
+    with bodies.share() as take:
+        take(len(DATA) + 1000)
+    broken = client.post(URL, content=b"--y\r\n", headers=kind)
+    assert broken.status_code == 400
+
+
+def test_a_stored_image_counts_as_one_that_is_sent(
+    client: TestClient, bodies: BodyBudget, gateway: LocalGateway
+) -> None:
+    image = gateway.add(0)
+    assert client.post(URL, json={"image_id": image.id}).status_code == 200
+    with bodies.share() as take:
+        take(len(DATA) + 900)
+        busy = client.post(URL, json={"image_id": image.id})
+    assert (busy.status_code, busy.json()["error"]) == (503, "ServingBusy")
 
 
 def test_every_request_gives_its_memory_back(client: TestClient, bodies: BodyBudget) -> None:

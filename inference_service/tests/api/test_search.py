@@ -1,4 +1,8 @@
+from io import BytesIO
+
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from fastapi.testclient import TestClient
 
@@ -9,6 +13,7 @@ from shared.errors import Conflict
 from shared.models.data import ImageView
 from shared.models.registry import ScoringCreate
 from shared.models.search import MapCreate
+from shared.predictions import shard_prefix
 
 URL = f"/v1/projects/{PROJECT}"
 
@@ -148,6 +153,18 @@ def test_map_has_every_scored_image_and_is_the_same_again(
 def test_map_of_too_few_images_is_refused(worker: WorkerParts) -> None:
     with pytest.raises(Conflict, match="scored 0 images of 'shapes'; a map needs 3"):
         worker.maps.make(PROJECT, MapCreate(), lambda fraction, message: None)
+
+
+def test_shards_of_an_older_schema_are_neither_searched_nor_mapped(
+    worker: WorkerParts, images: list[ImageView]
+) -> None:
+    older = f"{shard_prefix(PROJECT, 2)}train-0123456789abcdef.parquet"
+    buffer = BytesIO()
+    pq.write_table(pa.table({"image_id": [image.id for image in images] * 2}), buffer)
+    worker.stored.store.put(older, buffer.getvalue())
+    assert worker.stored.version_of(PROJECT, images[0].id) == 1
+    made = worker.maps.make(PROJECT, MapCreate(method="pca"), lambda fraction, message: None)
+    assert (made.model_version, made.n_images) == (1, len(images))
 
 
 def test_asking_for_a_map_is_a_job(client: TestClient) -> None:

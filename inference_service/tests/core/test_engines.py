@@ -6,7 +6,7 @@ import pytest
 from inference_service.app.core import engines
 from inference_service.app.core.engines import TURNS, Engines, this_machine
 from inference_service.app.core.loading import ENGINES, RuntimeOptions
-from inference_service.app.core.runtime import DetectionOptions
+from inference_service.app.core.runtime import DetectionOptions, DetectorRuntime, RuntimeInput
 from inference_service.tests.contract import INPUTS
 from inference_service.tests.tiny import tiny_model, tiny_package
 from shared.detector.info import GRAPH_FILE, CorruptPackage
@@ -15,7 +15,7 @@ from shared.models.registry import Engine, EngineChoice
 
 OPTIONS = RuntimeOptions(threads=1)
 # In turns: what else the machine does for a while slows more than one of them.
-ALL = [*ENGINES] * TURNS
+ALL = [*ENGINES] * (TURNS + 1)
 
 
 @pytest.fixture
@@ -29,13 +29,14 @@ def told(monkeypatch: pytest.MonkeyPatch, speeds: dict[Engine, float]) -> list[E
     asked: list[Engine] = []
     turns: Counter[Engine] = Counter()
 
-    def speed(folder: Path, options: RuntimeOptions, engine: Engine) -> float:
+    def seconds(runtime: DetectorRuntime, batch: list[RuntimeInput]) -> float:
+        engine = runtime.engine.engine
         asked.append(engine)
         turns[engine] += 1
-        slowed = 1.0 if turns[engine] % TURNS == ENGINES.index(engine) % TURNS else 0.1
-        return speeds[engine] * slowed
+        alone = turns[engine] % (TURNS + 1) == ENGINES.index(engine) + 2
+        return len(batch) / speeds[engine] * (1 if alone else 10)
 
-    monkeypatch.setattr(engines, "_speed", speed)
+    monkeypatch.setattr(engines, "_seconds", seconds)
     return asked
 
 

@@ -8,11 +8,13 @@ import pytest
 
 from inference_service.app.core.loading import RuntimeOptions, load_runtime
 from inference_service.app.core.runtime import DetectorRuntime
+from inference_service.app.core.scored import Picture
 from inference_service.app.services.local_models import LocalModels
 from inference_service.app.services.serving import RefusedModel, Serving
 from inference_service.tests.neighbours import PROJECT, LocalGateway, LocalRegistry, calibration
-from shared.detector.info import WEIGHTS_FILE
-from shared.errors import NotFound, UpstreamFailed
+from inference_service.tests.tiny import picture
+from shared.detector.info import GRAPH_FILE, WEIGHTS_FILE
+from shared.errors import BackendUnavailable, NotFound, UpstreamFailed
 
 
 class Workshop:
@@ -121,15 +123,25 @@ def test_a_registry_that_refuses_to_answer_does_not_end_serving(
     assert (view.model_version, view.registry_error) == (1, "MLflow (http://test): 403")
 
 
+def test_who_comes_when_serving_has_ended_is_told_so(workshop: Workshop) -> None:
+    assert workshop.serving.view(PROJECT).model_version == 1
+    workshop.serving.close()
+    with pytest.raises(BackendUnavailable, match="this server is stopping"):
+        workshop.serving.score(PROJECT, Picture("a", "test", picture(0)))
+
+
 def test_a_calibration_of_other_weights_is_refused(workshop: Workshop) -> None:
     workshop.registry.calibrations[1] = calibration(1, 0.9, "0" * 64)
     with pytest.raises(RefusedModel, match=f"calibration of other weights: '{'0' * 64}', the mod"):
         workshop.serving.model(PROJECT)
 
 
+@pytest.mark.parametrize("file", [WEIGHTS_FILE, GRAPH_FILE])
 @pytest.mark.parametrize("damage", [b"", None])
-def test_a_damaged_local_copy_is_fetched_again(workshop: Workshop, damage: bytes | None) -> None:
-    weights = workshop.models.fetch(PROJECT, 1) / WEIGHTS_FILE
+def test_a_damaged_local_copy_is_fetched_again(
+    workshop: Workshop, file: str, damage: bytes | None
+) -> None:
+    weights = workshop.models.fetch(PROJECT, 1) / file
     whole = weights.read_bytes()
     if damage is None:
         weights.unlink()

@@ -198,8 +198,10 @@ def test_a_batch_from_its_lines_to_its_end(house: House) -> None:
 
 def test_ctrl_c_stops_following_and_not_the_batch(house: House) -> None:
     lines = house.good_lines()
+    create = ("batch", "create", str(lines))
     following = subprocess.Popen(
-        [sys.executable, "-m", "shared.cli.main", "batch", "create", str(lines)],
+        # What runs in the background ignores it, and so does what it starts.
+        ["env", "--default-signal=INT", sys.executable, "-m", "shared.cli.main", *create],
         env={**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

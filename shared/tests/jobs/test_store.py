@@ -192,6 +192,17 @@ def test_a_released_job_waits_again_and_its_attempt_does_not_count(store: JobSto
     assert rung(store) == [job.id, job.id]
 
 
+def test_a_released_job_that_was_cancelled_ends(store: JobStore) -> None:
+    job = submit(store)
+    claim = store.claim(job.id, "w1")
+    assert claim is not None
+    store.cancel(job.id)
+    assert store.release(claim, "stopping", attempt_counts=False)
+    assert store.get(job.id).state == "cancelled"
+    assert store.resume(job.id).state == "queued"
+    assert not store.cancel_requested(job.id)
+
+
 def test_an_unknown_job_is_named(store: JobStore) -> None:
     with pytest.raises(UnknownJob, match="unknown job: 'j7'"):
         store.get("j7")

@@ -163,7 +163,9 @@ def test_images_and_objects_are_found_by_likeness_and_laid_out(
     objects = fovea(stack, "similar", str(file), "-p", project, "--xyxy", "0.2,0.2,0.8,0.8")
     assert f"boxes that model v{version} scored" in objects
     picture = tmp_path / "map.png"
-    assert "84 of 84 images" in fovea(stack, "map", "-p", project, "--output", str(picture))
+    assert "84 of 84 images" in fovea(
+        stack, "map", "-p", project, "--method", "pca", "--output", str(picture)
+    )
     assert {p.image_id for p in client.newest_map(project).points} == {
         image.id for image in client.iter_images(project)
     }
