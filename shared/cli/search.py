@@ -156,20 +156,25 @@ def _similar(
     if xyxy is not None:
         data = file.read_bytes() if file.is_file() else None
         if data is None:
-            data = client.image_content(project, _image_id(client, project, image))
+            data = client.image_content(project, image_id_of_name(client, project, image))
         return client.objects_like(project, data, _corners(xyxy), name=file.name, k=k)
     if file.is_file():
         if box is not None:
             msg = "--box needs a stored image; of a file say where by --xyxy"
             raise BadRequest(msg)
         return client.images_like(project, file.read_bytes(), name=file.name, k=k)
-    image_id = _image_id(client, project, image)
+    image_id = image_id_of_name(client, project, image)
     if box is not None:
         return client.similar_objects(project, image_id, box, k=k)
     return client.similar_images(project, image_id, k=k)
 
 
-def _image_id(client: GatewayClient, project: str, text: str) -> str:
+def image_id_of_name(client: GatewayClient, project: str, text: str) -> str:
+    """Return the id of the one stored image that is meant: by its id, name or part of a name.
+
+    Raises:
+        BadRequest: none is, or several are.
+    """
     if len(text) == ID_LENGTH:
         return text
     same: list[ImageView] = []

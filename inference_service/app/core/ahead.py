@@ -1,6 +1,6 @@
 """Reading ahead: the next few things are fetched while somebody works on these."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
@@ -10,7 +10,7 @@ Result = TypeVar("Result")
 
 def read_ahead(
     chunks: Sequence[Sequence[Item]], read: Callable[[Item], Result], n_threads: int
-) -> Iterator[list[Result]]:
+) -> Generator[list[Result]]:
     """Yield what `read` returns for the items of each chunk, in order.
 
     While the caller works on one chunk, threads read the next.

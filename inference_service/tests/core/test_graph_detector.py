@@ -92,11 +92,12 @@ def test_a_graph_with_its_own_suppression_keeps_all_of_its_boxes(
     package: Path, tmp_path: Path
 ) -> None:
     class Twice(torch.nn.Module):
-        """Two overlapping boxes of each of two classes and background, in shares, as centres."""
+        """Two overlapping boxes, and one that is nowhere, of two classes and background."""
 
         def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-            boxes = torch.tensor([[[0.5, 0.5, 0.4, 0.4], [0.5, 0.5, 0.42, 0.4]]])
-            logits = torch.tensor([[[0.0, 4.0, 0.0], [0.0, 3.0, 0.0]]])
+            nowhere = [0.5, 0.5, torch.nan, torch.inf]
+            boxes = torch.tensor([[[0.5, 0.5, 0.4, 0.4], [0.5, 0.5, 0.42, 0.4], nowhere]])
+            logits = torch.tensor([[[0.0, 4.0, 0.0], [0.0, 3.0, 0.0], [0.0, 3.0, 0.0]]])
             return boxes + 0 * images.float().mean(), logits, images.float().mean((1, 2))
 
     folder = tmp_path / "twice"

@@ -12,6 +12,7 @@ from inference_service.app.core.runtime import (
     RuntimeInput,
     RuntimeOutput,
 )
+from inference_service.app.services import scoring
 from inference_service.app.services.loaded import LoadedModel
 from inference_service.app.services.scoring import SHARD_IMAGES, Scorer
 from inference_service.app.services.stored import NotScored
@@ -146,6 +147,17 @@ def test_a_shard_is_decoded_and_scored_eight_images_at_a_time(
     assert watched.given == [8, 8, 8, 8, 8, 8, 8, 8, 6]
     assert sorted(by_id(settings, 1)) == sorted(gateway.images)
     assert len(list(object_store(settings).list(f"projects/{PROJECT}/predictions/v1/"))) == 2
+
+
+def test_of_large_images_fewer_are_in_memory(
+    gateway: LocalGateway, worker: WorkerParts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for i in range(10):
+        gateway.add(i)
+    monkeypatch.setattr(scoring, "CHUNK_PIXELS", 3 * 80 * 60)
+    watched = WatchedRuntime(worker.loaded.get(PROJECT, 1))
+    score(with_model(worker, watched), ScoringCreate(model_version=1, n_passes=2))
+    assert watched.given == [3, 3, 3, 1]
 
 
 def test_photos_of_like_shape_are_looked_at_together(

@@ -11,13 +11,14 @@ from typer.testing import CliRunner
 
 from data_service.app.main import create_app as data_service
 from data_service.app.worker import build as data_tasks
-from data_service.tests.builders import png
+from data_service.tests.builders import png, write_files
 from gateway.app.main import create_app as gateway
 from gateway.app.models.schemas import KeyCreate
 from gateway.app.services.keys import ApiKeys
 from gateway.tests.upstream import serving
 from shared.cli.data import ingest_path
 from shared.cli.main import app
+from shared.cli.search import image_id_of_name
 from shared.client import GatewayClient
 from shared.database import Base, Database
 from shared.errors import BadRequest
@@ -124,6 +125,23 @@ def test_a_single_file_whose_name_is_not_utf8_is_refused_by_it(
 ) -> None:
     with pytest.raises(BadRequest, match=r"the name is not UTF-8: 'caf\?\.png'"):
         ingest_path(client, "farm", folder / os.fsdecode(b"caf\xe9.png"), IngestionCreate())
+
+
+def test_an_image_is_found_by_its_name_among_many_like_it(
+    client: GatewayClient, tmp_path: Path
+) -> None:
+    names = ["1.png", *(f"{n}1.png" for n in range(1, 14)), "cat.png", "b/cat.png", "dog.png"]
+    files = {name: png(n) for n, name in enumerate(names)}
+    report = ingest_path(client, "farm", write_files(tmp_path / "many", files), IngestionCreate())
+    assert report.n_added == len(names)
+    ids = {image.name: image.id for image in client.iter_images("farm")}
+    assert image_id_of_name(client, "farm", "1.png") == ids["1.png"]
+    assert image_id_of_name(client, "farm", "g.png") == ids["dog.png"]
+    several = r"2 stored images .*called 'cat\.png': (cat\.png \([0-9a-f]{64}\)(, )?){2}$"
+    with pytest.raises(BadRequest, match=several):
+        image_id_of_name(client, "farm", "cat.png")
+    with pytest.raises(BadRequest, match=r"0 stored images .*called 'cow': none"):
+        image_id_of_name(client, "farm", "cow")
 
 
 def test_jobs_of_an_unknown_project_are_an_error_that_names_it(client: GatewayClient) -> None:
