@@ -41,9 +41,9 @@ demo: $(STAMP) ## Run the whole loop on made-up (or your own: DATA=folder) image
 
 test: $(DEV_STAMP) ## Run the tests
 	@bash scripts/system-packages.sh $(BIN)
-	@$(BIN)/python -m pytest -m "not kill" -n 2 --dist loadgroup $(ARGS)
+	@$(BIN)/python -m pytest -m "not kill" $(ARGS)
 
-test-kill: $(DEV_STAMP) ## Kill every process of the stack in the middle of a round
+test-kill: $(DEV_STAMP) ## The long tests: kill every process of the stack in the middle of a round, replay rounds
 	@bash scripts/system-packages.sh $(BIN)
 	@$(BIN)/python -m pytest -m kill $(ARGS)
 

@@ -10,7 +10,7 @@ from shared.simulate.options import Cell, SimulationOptions
 from shared.simulate.records import CellRecord
 from shared.simulate.replay import Replay
 
-pytestmark = [pytest.mark.stack, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.stack, pytest.mark.kill, pytest.mark.timeout(900)]
 TRAINING = TrainingParams(iterations=6, image_size=96, batch=4)
 
 
