@@ -9,7 +9,6 @@ from rich.table import Table
 
 from shared.cli.context import connect, console, follow, pick_project, told_errors
 from shared.cli.data import Project
-from shared.cli.map_picture import draw_map
 from shared.client import GatewayClient
 from shared.errors import BadRequest
 from shared.map_colours import MapColour, colours_of
@@ -93,6 +92,8 @@ def map_(
     output: Annotated[Path, typer.Option(help="Picture to write.")] = Path("map.png"),
 ) -> None:
     """Lay the images out by what they show, and draw that."""
+    from shared.cli.map_picture import draw_map
+
     with told_errors():
         client = connect()
         name = pick_project(client, project)

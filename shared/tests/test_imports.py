@@ -2,7 +2,13 @@
 
 import subprocess
 import sys
+import tomllib
+from collections.abc import Iterable
+from importlib.metadata import packages_distributions, requires
 from pathlib import Path
+
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).resolve().parents[2]
 HOUSES = (
@@ -60,3 +66,38 @@ def test_every_module_is_imported_with_the_network_blocked() -> None:
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.split() == wanted
+
+
+COMMAND = """
+import sys
+before = set(sys.modules)
+import shared.cli.main
+print(*{name.partition(".")[0] for name in set(sys.modules) - before})
+"""
+
+
+def installed_with(requirements: Iterable[str]) -> set[str]:
+    """Return the distributions that are required, and what they require."""
+    found: set[str] = set()
+    waiting = [Requirement(r) for r in requirements]
+    while waiting:
+        one = waiting.pop()
+        found.add(canonicalize_name(one.name))
+        for other in map(Requirement, requires(one.name) or ()):
+            wanted = any(
+                other.marker is None or other.marker.evaluate({"extra": extra})
+                for extra in ("", *one.extras)
+            )
+            if wanted and canonicalize_name(other.name) not in found:
+                waiting.append(other)
+    return found
+
+
+def test_the_command_needs_what_every_image_has_and_no_more() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    done = subprocess.run(
+        [sys.executable, "-c", COMMAND], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    owners = packages_distributions()
+    needed = {canonicalize_name(o) for name in done.stdout.split() for o in owners.get(name, ())}
+    assert needed - installed_with(project["dependencies"]) == {"fovea"}
