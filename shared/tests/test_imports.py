@@ -5,6 +5,7 @@ import sys
 import tomllib
 from collections.abc import Iterable
 from importlib.metadata import packages_distributions, requires
+from importlib.util import find_spec
 from pathlib import Path
 
 from packaging.requirements import Requirement
@@ -101,3 +102,8 @@ def test_the_command_needs_what_every_image_has_and_no_more() -> None:
     owners = packages_distributions()
     needed = {canonicalize_name(o) for name in done.stdout.split() for o in owners.get(name, ())}
     assert needed - installed_with(project["dependencies"]) == {"fovea"}
+
+
+def test_nothing_is_installed_that_tells_others_of_its_use() -> None:
+    # openvino sends an event at import when it finds this.
+    assert find_spec("openvino_telemetry") is None
