@@ -57,17 +57,15 @@ def create(
 def list_(project: Project = None, limit: int = 20) -> None:
     """List batches, the newest first."""
     with told_errors():
-        table = Table("name", "project", "state", "answered", "failed", "made (UTC)")
-        table.add_column("batch", no_wrap=True)
+        table = Table("batch", "made (UTC)", "lines", show_lines=True)
+        table.columns[0].no_wrap = True
         for found in connect().batches(project, limit):
+            counts = found.counts
             table.add_row(
-                found.name,
-                found.project,
-                found.state,
-                f"{found.counts.answered:,}/{found.counts.total:,}",
-                f"{found.counts.failed:,}",
+                f"{found.id}\n{found.name} ({found.project})",
                 f"{found.created_at:%m-%d %H:%M}",
-                found.id,
+                f"{found.state}: {counts.answered:,} of {counts.total:,} answered, "
+                f"{counts.failed:,} failed",
             )
         console.print(table)
 

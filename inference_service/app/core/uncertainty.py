@@ -56,7 +56,8 @@ def uncertainty(class_probabilities: FloatArray) -> Uncertainty:
         entropy=by(Entropy()),
         margin=by(Margin()),
         certainty=by(Certainty()),
-        bald=by(BALD()),
+        # Rounding makes it -1e-16 where all passes agree.
+        bald=by(BALD()).clip(min=0),
         variance=by(Variance()),
     )
 
