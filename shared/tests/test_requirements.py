@@ -30,6 +30,7 @@ COMES_WITH = {
     "kombu": "celery",
     "matplotlib": "ultralytics",
     "starlette": "fastapi",
+    "typing_extensions": "pydantic",
 }
 # Run by developers, not by the service.
 TOOLS = {"tests", "scripts", "screenshots.py"}
