@@ -24,6 +24,7 @@ from inference_service.app.core.runtime import (
     RuntimeOutput,
     described_boxes,
 )
+from inference_service.app.core.torch_trunk import torch_threads
 from inference_service.app.core.trunk import Head, Tapped, Trunk
 from shared.detector.ultralytics_env import nms
 from shared.models.registry import EngineChoice
@@ -94,7 +95,9 @@ class TappedRuntime:
             for i in images
         ]
         outputs: dict[int, RuntimeOutput] = {}
-        with torch.inference_mode():
+        # What comes behind the trunk is small: more threads wait for each other, and keep the cores
+        # from an engine that has threads of its own. Measured: 123 ms for ten passes in place of 7.
+        with torch.inference_mode(), torch_threads(1):
             for batch in _batches(boxes):
                 tapped = self._trunk.forward(
                     np.stack([boxes[i].apply(images[i].pixels) for i in batch])

@@ -1,6 +1,8 @@
 """Engine of the detector: PyTorch, on a GPU if there is one."""
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 
@@ -20,7 +22,7 @@ class TorchTrunk:
             threads: 0 means all cores.
             bf16: run the convolutions in bfloat16; faster where the CPU has AMX, less exact.
         """
-        torch.set_num_threads(threads or os.cpu_count() or 1)
+        self._threads = threads or os.cpu_count() or 1
         self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self._bf16 = bf16
         network = TappedNetwork(model)
@@ -29,5 +31,17 @@ class TorchTrunk:
     def forward(self, pixels: Batch) -> Tapped:
         """Return what it sees in pixels (B, H, W, 3), RGB, sides multiples of 32."""
         batch = torch.from_numpy(pixels).to(self._device)
-        with torch.autocast(self._device.type, torch.bfloat16, enabled=self._bf16):
+        autocast = torch.autocast(self._device.type, torch.bfloat16, enabled=self._bf16)
+        with torch_threads(self._threads), autocast:
             return Tapped.of(self._network(batch))
+
+
+@contextmanager
+def torch_threads(n: int) -> Iterator[None]:
+    """Have PyTorch compute with `n` threads for the thread that asks, while the block runs."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(n)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
