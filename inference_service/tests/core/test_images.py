@@ -64,6 +64,14 @@ def test_png_comes_back_as_it_is() -> None:
     np.testing.assert_array_equal(decode_image(png(picture(5)), LIMIT), picture(5))
 
 
+@pytest.mark.parametrize("shape", [(1, 1, 3), (7, 333, 3), (1500, 4001, 3)])
+def test_pixels_of_any_size_come_back_as_they_are(shape: tuple[int, int, int]) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
+    found = decode_image(saved(Image.fromarray(pixels), "BMP"), pixels.size)
+    assert found.flags.c_contiguous
+    np.testing.assert_array_equal(found, pixels)
+
+
 def test_turned_photo_comes_upright() -> None:
     exif = Image.Exif()
     exif[0x0112] = 6
