@@ -66,20 +66,24 @@ def kept_boxes(xyxy: FloatArray, class_scores: FloatArray, thresholds: Threshold
     scores = class_scores.max(axis=1)
     enough = scores >= np.asarray(thresholds.scores, dtype=np.float32)[class_ids]
     order = np.argsort(-scores, kind="stable")
-    kept: list[int] = []
-    for index in order[enough[order]]:
-        rivals = [k for k in kept if class_ids[k] == class_ids[index]]
-        if not rivals or overlaps(xyxy[index], xyxy[rivals]).max() <= thresholds.nms_iou:
-            kept.append(int(index))
-    return np.asarray(kept, dtype=np.int64)
+    order = order[enough[order]]
+    boxes, ids = xyxy[order], class_ids[order]
+    rivals = overlaps(boxes[:, None], boxes[None]) > thresholds.nms_iou
+    rivals &= ids[:, None] == ids[None]
+    suppressed = np.zeros(len(order), dtype=bool)
+    for n in range(len(order)):
+        if not suppressed[n]:
+            suppressed[n + 1 :] |= rivals[n, n + 1 :]
+    kept: IndexArray = order[~suppressed].astype(np.int64)
+    return kept
 
 
-def overlaps(box: FloatArray, others: FloatArray) -> FloatArray:
-    """Return the intersection over union of one box, shape (4,), with others, shape (N, 4)."""
-    low = np.maximum(box[:2], others[:, :2])
-    high = np.minimum(box[2:], others[:, 2:])
-    shared = np.clip(high - low, 0, None).prod(axis=1)
-    areas = (others[:, 2:] - others[:, :2]).prod(axis=1)
-    union = (box[2:] - box[:2]).prod() + areas - shared
+def overlaps(one: FloatArray, other: FloatArray) -> FloatArray:
+    """Return the intersection over union of boxes, shapes (..., 4), which broadcast."""
+    low = np.maximum(one[..., :2], other[..., :2])
+    high = np.minimum(one[..., 2:], other[..., 2:])
+    shared = np.clip(high - low, 0, None).prod(axis=-1)
+    one_area, other_area = ((b[..., 2:] - b[..., :2]).prod(axis=-1) for b in (one, other))
+    union = one_area + other_area - shared
     result: FloatArray = np.divide(shared, union, out=np.zeros_like(shared), where=union > 0)
     return result

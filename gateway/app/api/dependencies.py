@@ -8,12 +8,13 @@ from gateway.app.core.roles import Principal
 from gateway.app.wiring import Dependencies
 
 
-def dependencies(request: Request) -> Dependencies:
+# `async`: a plain function would have a thread of the pool look it up.
+async def dependencies(request: Request) -> Dependencies:
     deps: Dependencies = request.state.deps
     return deps
 
 
-def principal(request: Request) -> Principal:
+async def principal(request: Request) -> Principal:
     found: Principal = request.state.principal
     return found
 

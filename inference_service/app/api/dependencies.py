@@ -40,7 +40,8 @@ class SentImage:
     take: Take = _nothing
 
 
-def dependencies(request: Request) -> Dependencies:
+# `async`: a plain function would have a thread of the pool look it up.
+async def dependencies(request: Request) -> Dependencies:
     deps: Dependencies = request.state.deps
     return deps
 

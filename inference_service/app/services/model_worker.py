@@ -10,9 +10,9 @@ from inference_service.app.core.runtime import DetectionOptions, DetectorRuntime
 from inference_service.app.core.scored import Picture, score_pictures
 from shared.predictions import ScoredImage
 
-# More than in shards, where 100 are kept: nobody asks a shard for every box of a crowd.
-SERVED = DetectionOptions(max_boxes=300)
-
+# More than in shards, where 100 are kept: nobody asks a shard for every box of a crowd. Nor does
+# an answer tell what its boxes look like.
+SERVED = DetectionOptions(max_boxes=300, max_described=0)
 
 # As many as a detector takes at a time.
 BATCH = 8
