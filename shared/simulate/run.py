@@ -104,7 +104,16 @@ def _run(
         client = GatewayClient(stack.urls["gateway"], stack.api_key)
         with bar:
             shown = bar.add_task("cells", total=n_done + len(missing), completed=n_done)
-            replay = Replay(client, options, lambda text: bar.update(shown, description=text))
+
+            def say(text: str) -> None:
+                bar.update(shown, description=text)
+                # A log shows no bar before its end.
+                if not console.is_terminal:
+                    console.print(
+                        f"  {bar.tasks[0].completed:g} cells done; {text}", highlight=False
+                    )
+
+            replay = Replay(client, options, say)
             for cell in missing:
                 store.write(replay.run(cell))
                 bar.advance(shown)
