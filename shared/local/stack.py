@@ -22,9 +22,8 @@ from shared.local.lock import exclusive
 
 __all__ = ["ROOT", "EmbeddedStack", "Health", "StackRunning", "stop_on_sigterm"]
 
-# On a machine that is busy with other work some parts took four minutes; one that fails says so at
-# once.
-READY_TIMEOUT_S = 600.0
+# On a machine that is busy with other work some parts took four minutes.
+READY_TIMEOUT_S = 300.0
 
 
 def _quiet(text: str) -> None:

@@ -108,7 +108,7 @@ def _run(
             def say(text: str) -> None:
                 bar.update(shown, description=text)
                 # A log shows no bar before its end.
-                if not console.is_terminal:
+                if not console.is_interactive:
                     console.print(
                         f"  {bar.tasks[0].completed:g} cells done; {text}", highlight=False
                     )

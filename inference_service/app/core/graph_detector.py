@@ -23,6 +23,7 @@ from inference_service.app.core.runtime import (
     RuntimeOutput,
     described_boxes,
 )
+from inference_service.app.core.torch_threads import torch_threads
 from shared.detector.info import CorruptPackage, GraphInfo, check_file
 from shared.models.registry import EngineChoice
 from shared.served import with_background
@@ -108,9 +109,11 @@ class GraphDetector:
         for batch in self._batches(boxes):
             pixels = np.stack([boxes[i].apply(images[i].pixels) for i in batch])
             found = self._session.run(self._outputs, {self._info.input.name: self._input(pixels)})
-            for row, index in enumerate(batch):
-                seen = [np.asarray(each[row], np.float32) for each in found]
-                outputs[index] = self._output(seen, boxes[index], images[index], options)
+            # As behind a tapped trunk: more threads would wait for those of the session.
+            with torch_threads(1):
+                for row, index in enumerate(batch):
+                    seen = [np.asarray(each[row], np.float32) for each in found]
+                    outputs[index] = self._output(seen, boxes[index], images[index], options)
         return [outputs[i] for i in range(len(images))]
 
     def _batches(self, boxes: Sequence[Letterbox]) -> Iterator[list[int]]:

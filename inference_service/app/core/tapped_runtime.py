@@ -24,7 +24,7 @@ from inference_service.app.core.runtime import (
     RuntimeOutput,
     described_boxes,
 )
-from inference_service.app.core.torch_trunk import torch_threads
+from inference_service.app.core.torch_threads import torch_threads
 from inference_service.app.core.trunk import Head, Tapped, Trunk
 from shared.detector.ultralytics_env import nms
 from shared.models.registry import EngineChoice

@@ -1,11 +1,10 @@
 """Engine of the detector: PyTorch, on a GPU if there is one."""
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import torch
 
+from inference_service.app.core.torch_threads import torch_threads
 from inference_service.app.core.trunk import Batch, Tapped
 from shared.detector.tapped import TappedNetwork
 from shared.detector.ultralytics_env import DetectionModel
@@ -34,14 +33,3 @@ class TorchTrunk:
         autocast = torch.autocast(self._device.type, torch.bfloat16, enabled=self._bf16)
         with torch_threads(self._threads), autocast:
             return Tapped.of(self._network(batch))
-
-
-@contextmanager
-def torch_threads(n: int) -> Iterator[None]:
-    """Have PyTorch compute with `n` threads for the thread that asks, while the block runs."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(n)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

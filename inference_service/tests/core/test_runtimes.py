@@ -110,14 +110,17 @@ def test_boxes_equal_those_of_ultralytics(
     options = DetectionOptions(score_threshold=0.25, max_boxes=300)
     output = tiny_runtime.detect([RuntimeInput(pixels, 0)], options)[0]
     assert len(output.xyxy) > 5
-    xyxy, wanted = output.xyxy * [width, height, width, height], expected[whole]
-    # Sums in another order have equal scores change places.
-    assert xyxy.shape == wanted.shape
-    _, places = linear_sum_assignment(np.abs(xyxy[:, None] - wanted[None]).sum(axis=2))
-    np.testing.assert_allclose(xyxy, wanted[places], atol=0.2)
     scores = output.class_scores.max(axis=1)
     assert (np.diff(scores) <= 0).all()
-    np.testing.assert_allclose(scores, found[:, 4].numpy()[whole], atol=1e-4)
+    # Sums in another order have equal scores change places.
+    seen = np.column_stack([output.xyxy * [width, height, width, height], scores])
+    wanted = np.column_stack([expected, found[:, 4].numpy()])[whole]
+    assert seen.shape == wanted.shape
+    _, places = linear_sum_assignment(np.abs(seen[:, None] - wanted[None]).sum(axis=2))
+    np.testing.assert_allclose(seen[:, :4], wanted[places, :4], atol=0.2)
+    np.testing.assert_allclose(seen[:, 4], wanted[places, 4], atol=1e-4)
+    classes = found[:, 5].numpy()[whole][places]
+    np.testing.assert_array_equal(output.class_scores.argmax(axis=1), classes)
 
 
 def test_without_dropout_all_passes_are_the_plain_scores() -> None:
