@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 
 from shared.models.simulations import Advice, Arm, Axis, Interval
-from shared.simulate.options import BALANCED, BASELINE, FULL_POOL
+from shared.simulate.options import BALANCED, BASELINE, FULL_POOL, LEVEL
 
 # Below this confidence a difference is called noise.
 ENOUGH = 0.95
@@ -76,10 +76,14 @@ def _more_seeds(best: Interval) -> str:
     """Return about how many seeds would tell a difference of this size from 0."""
     if best.mean <= 0 or best.error is None:
         return ""
+    from scipy.stats import t
+
     deviation = best.error * math.sqrt(best.n)
-    # Twice the standard error below the mean, with one in two chances for the next draw.
-    n = max(best.n + 1, math.ceil((2 * deviation / best.mean) ** 2))
-    return f"; about {n} seeds would settle a difference of this size" if n <= 100 else ""
+    # The next draw's interval is as likely to end above 0 as below.
+    for n in range(best.n + 1, 101):
+        if t.ppf((1 + LEVEL) / 2, n - 1) * deviation / math.sqrt(n) <= best.mean:
+            return f"; about {n} seeds would settle a difference of this size"
+    return ""
 
 
 def _is_choice(name: str) -> bool:

@@ -81,7 +81,8 @@ def test_noise_is_called_noise_and_random_advised() -> None:
     found = advise([arm("entropy", interval([0.05, -0.03, 0.04]))], "images")
     assert found.strategy == "random"
     assert "no strategy is distinguishable from random here; the nearest is entropy" in found.words
-    assert "seeds would settle a difference of this size" in found.words
+    # Mean .02, deviation .0436: 2.08 * .0436 / sqrt(21) < .02, and 2.09 * .0436 / sqrt(20) > .02.
+    assert "about 21 seeds would settle a difference of this size" in found.words
 
 
 def test_what_is_worse_everywhere_gives_random_without_a_call_for_more_seeds() -> None:
