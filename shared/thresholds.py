@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from shared.models.registry import CalibrationManifest
 
-FloatArray = NDArray[np.float32]
+FloatArray = NDArray[np.floating]
 IndexArray = NDArray[np.int64]
 
 DEFAULT_SCORE = 0.25
@@ -67,15 +67,27 @@ def kept_boxes(xyxy: FloatArray, class_scores: FloatArray, thresholds: Threshold
     enough = scores >= np.asarray(thresholds.scores, dtype=np.float32)[class_ids]
     order = np.argsort(-scores, kind="stable")
     order = order[enough[order]]
-    boxes, ids = xyxy[order], class_ids[order]
-    rivals = overlaps(boxes[:, None], boxes[None]) > thresholds.nms_iou
-    rivals &= ids[:, None] == ids[None]
-    suppressed = np.zeros(len(order), dtype=bool)
-    for n in range(len(order)):
-        if not suppressed[n]:
-            suppressed[n + 1 :] |= rivals[n, n + 1 :]
-    kept: IndexArray = order[~suppressed].astype(np.int64)
+    kept: IndexArray = order[nms(xyxy[order], class_ids[order], thresholds.nms_iou)]
     return kept
+
+
+def nms(xyxy: FloatArray, class_ids: IndexArray, iou: float) -> NDArray[np.bool_]:
+    """Return which boxes stay, shape (N,): greedy in their order, class by class.
+
+    A box goes when a kept one of its own class overlaps it by more than `iou`.
+
+    Args:
+        xyxy: shape (N, 4), by falling score.
+        class_ids: shape (N,).
+        iou: in [0, 1].
+    """
+    same = class_ids[:, None] == class_ids[None, :]
+    covers = (overlaps(xyxy[:, None], xyxy[None]) > iou) & same
+    keep = np.ones(len(xyxy), dtype=np.bool_)
+    for n in np.flatnonzero(np.triu(covers, 1).any(axis=1)):
+        if keep[n]:
+            keep[n + 1 :] &= ~covers[n, n + 1 :]
+    return keep
 
 
 def overlaps(one: FloatArray, other: FloatArray) -> FloatArray:

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from shared.thresholds import overlaps
+
 FloatArray = NDArray[np.floating]
 IntArray = NDArray[np.int64]
 BoolArray = NDArray[np.bool_]
@@ -47,26 +49,7 @@ def box_iou(first: FloatArray, second: FloatArray) -> FloatArray:
 
     Normalised boxes have the same overlap as pixel boxes: both areas scale alike.
     """
-    corner = np.maximum(first[:, None, :2], second[None, :, :2])
-    opposite = np.minimum(first[:, None, 2:], second[None, :, 2:])
-    shared_area = np.clip(opposite - corner, 0, None).prod(axis=2)
-    union = _area(first)[:, None] + _area(second)[None, :] - shared_area
-    overlap: FloatArray = shared_area / np.maximum(union, 1e-12)
-    return overlap
-
-
-def nms(image: EvidenceImage, iou: float) -> BoolArray:
-    """Return which detections stay, shape (N,): greedy by falling score, class by class.
-
-    A detection goes when a kept one of its own class overlaps it by more than `iou`.
-    """
-    same = image.class_ids[:, None] == image.class_ids[None, :]
-    covers = (box_iou(image.xyxy, image.xyxy) > iou) & same
-    keep = np.ones(len(image.scores), dtype=np.bool_)
-    for n in np.flatnonzero(np.triu(covers, 1).any(axis=1)):
-        if keep[n]:
-            keep[n + 1 :] &= ~covers[n, n + 1 :]
-    return keep
+    return overlaps(first[:, None], second[None])
 
 
 def match(image: EvidenceImage, iou_thresholds: FloatArray) -> BoolArray:
@@ -90,8 +73,3 @@ def match(image: EvidenceImage, iou_thresholds: FloatArray) -> BoolArray:
                 hits[n, i] = True
                 free[best] = False
     return hits
-
-
-def _area(xyxy: FloatArray) -> FloatArray:
-    area: FloatArray = (xyxy[:, 2] - xyxy[:, 0]) * (xyxy[:, 3] - xyxy[:, 1])
-    return area

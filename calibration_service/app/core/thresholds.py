@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from calibration_service.app.core.boxes import BoolArray, EvidenceImage, FloatArray, nms
+from calibration_service.app.core.boxes import BoolArray, EvidenceImage, FloatArray
 from calibration_service.app.core.metrics import (
     ClassEvidence,
     Counts,
@@ -16,6 +16,7 @@ from calibration_service.app.core.metrics import (
     matched,
 )
 from shared.models.registry import OperatingPoint, ThresholdComponent
+from shared.thresholds import nms
 
 DEFAULT_SCORE = 0.25
 DEFAULT_NMS_IOU = 0.7
@@ -117,7 +118,9 @@ class ThresholdFit:
 
 def _suppressed(images: Sequence[EvidenceImage], iou: float, n_classes: int) -> list[MatchedImage]:
     plausible = [image.only(image.scores >= LOWEST_SCORE) for image in images]
-    return matched([image.only(nms(image, iou)) for image in plausible], n_classes)
+    return matched(
+        [image.only(nms(image.xyxy, image.class_ids, iou)) for image in plausible], n_classes
+    )
 
 
 def _fit_at(

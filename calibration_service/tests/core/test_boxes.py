@@ -1,12 +1,17 @@
 import numpy as np
 import pytest
 
-from calibration_service.app.core.boxes import FloatArray, box_iou, match, nms
+from calibration_service.app.core.boxes import BoolArray, EvidenceImage, FloatArray, box_iou, match
 from calibration_service.tests.synthetic import BELOW, LEFT, NOWHERE, RIGHT, image
+from shared.thresholds import nms
 
 
 def _boxes(*boxes: tuple[float, float, float, float]) -> FloatArray:
     return np.array(boxes, dtype=np.float64).reshape(-1, 4)
+
+
+def stays(seen: EvidenceImage, iou: float) -> BoolArray:
+    return nms(seen.xyxy, seen.class_ids, iou)
 
 
 def test_overlap_with_no_boxes_is_empty() -> None:
@@ -31,21 +36,21 @@ def test_overlap_is_shared_area_over_union(
 
 
 def test_suppression_of_nothing_keeps_nothing() -> None:
-    assert nms(image([], []), 0.5).tolist() == []
+    assert stays(image([], []), 0.5).tolist() == []
 
 
 def test_suppression_keeps_the_best_of_each_class() -> None:
     half = (0.0, 0.0, 0.4, 0.2)  # overlaps LEFT by 0.5
     seen = [(LEFT, 0, 0.9), (half, 0, 0.8), (half, 1, 0.7), (RIGHT, 0, 0.6)]
-    assert nms(image(seen, []), 0.45).tolist() == [True, False, True, True]
-    assert nms(image(seen, []), 0.5).tolist() == [True, True, True, True]
+    assert stays(image(seen, []), 0.45).tolist() == [True, False, True, True]
+    assert stays(image(seen, []), 0.5).tolist() == [True, True, True, True]
 
 
 def test_a_suppressed_box_suppresses_nothing() -> None:
     # Each overlaps the next by 0.6, but the first and the third only by 1/3.
     chain = [(0.0, 0.0, 0.4, 0.4), (0.1, 0.0, 0.5, 0.4), (0.2, 0.0, 0.6, 0.4)]
     seen = [(box, 0, score) for box, score in zip(chain, (0.9, 0.8, 0.7), strict=True)]
-    assert nms(image(seen, []), 0.5).tolist() == [True, False, True]
+    assert stays(image(seen, []), 0.5).tolist() == [True, False, True]
 
 
 def test_matching_without_objects_or_detections_finds_nothing() -> None:
