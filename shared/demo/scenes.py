@@ -107,17 +107,17 @@ class SceneMaker:
         if kind == 0:
             return self._digit(self.source.lookalikes)
         height = int(self.rng.integers(*self.style.digit_px))
-        mask = np.zeros((height, height), np.float32)
+        mask = np.zeros((height, height), np.uint8)
         thickness = max(2, height // 9)
         if kind == 1:
             letter = LETTERS[int(self.rng.integers(len(LETTERS)))]
             origin = (height // 6, height - height // 6)
             scale = height / 32
-            cv2.putText(mask, letter, origin, cv2.FONT_HERSHEY_SIMPLEX, scale, 1.0, thickness)
+            cv2.putText(mask, letter, origin, cv2.FONT_HERSHEY_SIMPLEX, scale, 1, thickness)
         else:
             points = self.rng.integers(height // 8, height - height // 8, (4, 1, 2))
-            cv2.polylines(mask, [points.astype(np.int32)], False, 1.0, thickness, cv2.LINE_AA)
-        return self._turned(mask)
+            cv2.polylines(mask, [points.astype(np.int32)], False, 1, thickness)
+        return self._turned(mask.astype(np.float32))
 
     def _turned(self, mask: Mask) -> Mask:
         angle = float(self.rng.uniform(-20, 20))

@@ -2,7 +2,7 @@
 
 import warnings
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -30,9 +30,11 @@ class TappedNetwork(nn.Module):
         super().__init__()
         self.model = model.fuse(verbose=False).requires_grad_(requires_grad=False)
         self._taps: dict[str, Tensor] = {}
+        self._dtype = torch.float32
         head = self.model.model[-1]
         # The decoded candidates alone; else the raw ones are returned beside them.
         head.export, head.format, head.dynamic = True, "onnx", True
+        _decode_in_float32(head)
         for n, (box, cls) in enumerate(zip(head.cv2, head.cv3, strict=True)):
             # In front of what comes last: behind the activation and before the dropout, which does
             # nothing in `eval` mode.
@@ -44,9 +46,16 @@ class TappedNetwork(nn.Module):
     def forward(self, pixels: Tensor) -> tuple[Tensor, ...]:
         """Return candidates, maps and pooled features."""
         # (B, H, W, 3) seen as (B, 3, H, W) is channels_last already.
-        candidates = self.model(pixels.permute(0, 3, 1, 2).float() / 255)
+        candidates = self.model(pixels.permute(0, 3, 1, 2).to(self._dtype) / 255)
         maps = (self._taps[name] for name in (*BOX_MAPS, *CLS_MAPS))
         return (candidates, *maps, self._taps["trunk"].mean(dim=(2, 3)))
+
+    def half(self) -> Self:
+        """Compute in float16 from here on, but for the places of the boxes."""
+        super().half()
+        self.model.model[-1].dfl.float()
+        self._dtype = torch.float16
+        return self
 
     def _tap(self, module: nn.Module, name: str) -> None:
         def keep(module: nn.Module, inputs: Any, output: Tensor) -> None:
@@ -54,6 +63,23 @@ class TappedNetwork(nn.Module):
             self._taps[name] = output
 
         module.register_forward_hook(keep)
+
+
+def _decode_in_float32(head: Any) -> None:
+    """Have `head` place its boxes in float32 whatever the network computes in.
+
+    At 640 pixels two numbers of float16 are half a pixel apart, two of bfloat16 four pixels.
+    """
+    decode = head._inference
+
+    def exact(raw: dict[str, Any]) -> Tensor:
+        exactly = {name: raw[name].float() for name in ("boxes", "scores")}
+        feats = [level.float() for level in raw["feats"]]
+        with torch.autocast(exactly["boxes"].device.type, enabled=False):
+            candidates: Tensor = decode({**exactly, "feats": feats})
+        return candidates
+
+    head._inference = exact
 
 
 def export_onnx(model: DetectionModel, path: Path) -> None:

@@ -4,7 +4,7 @@ import json
 import os
 import secrets
 import socket
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from functools import cached_property
 from pathlib import Path
 
@@ -20,15 +20,24 @@ MEMBER = "FOVEA_STACK_MEMBER"
 class StackConfig:
     """The configuration that a state folder holds; every file of it is for its owner's eyes."""
 
-    def __init__(self, state: Path, *, fixed_ports: bool, extra: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        state: Path,
+        *,
+        fixed_ports: bool,
+        extra: Mapping[str, str],
+        without: Collection[str] = (),
+    ) -> None:
         """Describe the configuration in `state`.
 
         Args:
             state: the state folder, absolute.
             fixed_ports: try the usual ports first; otherwise take free ones only.
             extra: `FOVEA_*` variables that differ from the embedded defaults.
+            without: processes that are not started.
         """
         self.state = state
+        self._without = frozenset(without)
         self._fixed_ports = fixed_ports
         self._extra = dict(extra)
 
@@ -50,8 +59,8 @@ class StackConfig:
 
     @cached_property
     def programs(self) -> list[Program]:
-        """Return every process of the stack."""
-        return programs(self.state, self.ports)
+        """Return the processes of the stack."""
+        return [p for p in programs(self.state, self.ports) if p.name not in self._without]
 
     def environment(self) -> dict[str, str]:
         """Return the environment of every process: the machine's, and this stack's settings."""

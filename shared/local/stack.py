@@ -5,7 +5,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from types import FrameType
@@ -43,6 +43,7 @@ class EmbeddedStack:
         *,
         fixed_ports: bool = True,
         settings: Mapping[str, str] | None = None,
+        without: Collection[str] = (),
     ) -> None:
         """Describe a stack in `state_dir`.
 
@@ -50,9 +51,12 @@ class EmbeddedStack:
             state_dir: where everything is kept.
             fixed_ports: try the usual ports first; otherwise take free ones only.
             settings: `FOVEA_*` variables that differ from the embedded defaults.
+            without: names of processes that are not started.
         """
         self.state = state_dir.resolve()
-        self.config = StackConfig(self.state, fixed_ports=fixed_ports, extra=settings or {})
+        self.config = StackConfig(
+            self.state, fixed_ports=fixed_ports, extra=settings or {}, without=without
+        )
         self._process: subprocess.Popen[bytes] | None = None
         self._refused = False
 

@@ -20,6 +20,9 @@ from shared.simulate.records import CellRecord, CellStore
 from shared.simulate.replay import Replay, strategy_of
 from shared.simulate.statistics import summarise
 
+# Nobody looks at a replay while it runs.
+UNUSED = ("dashboard",)
+
 
 class SimulationRunning(Conflict):
     """Another simulation writes to this output folder."""
@@ -92,7 +95,10 @@ def _run(
 ) -> None:
     # Engines agree to about 1e-5, and which one is fastest may differ from start to start.
     stack = EmbeddedStack(
-        options.output / "state", fixed_ports=False, settings={"FOVEA_ENGINE": "pytorch"}
+        options.output / "state",
+        fixed_ports=False,
+        settings={"FOVEA_ENGINE": "pytorch"},
+        without=UNUSED,
     )
     stack.stop()
     bar = Progress(

@@ -25,7 +25,7 @@ class RuntimeOptions:
 
     Attributes:
         threads: 0 means all cores.
-        bf16: run PyTorch's convolutions in bfloat16.
+        bf16: run PyTorch's convolutions in bfloat16 where there is no GPU.
     """
 
     threads: int = 0
@@ -38,7 +38,7 @@ def torch_runtime(
     """Return a detector in PyTorch; `model` is taken over."""
     head = Head.of(model)
     trunk = TorchTrunk(model, options.threads, bf16=options.bf16)
-    return TappedRuntime(trunk, head, kind)
+    return TappedRuntime(trunk, head.to(trunk.device), kind)
 
 
 def load_runtime(

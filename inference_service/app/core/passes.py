@@ -24,6 +24,10 @@ class HeadBranch:
         """Return K."""
         return int(self.weight.shape[1])
 
+    def to(self, device: torch.device) -> "HeadBranch":
+        """Return it on `device`."""
+        return HeadBranch(self.weight.to(device), self.bias.to(device))
+
 
 @dataclass(frozen=True)
 class HeadLevel:
@@ -53,7 +57,7 @@ def draw_masks(levels: Sequence[HeadLevel], p: float, n_passes: int, seed: int) 
 
     The stream is that of T full passes over one image with `torch.manual_seed(seed)` before the
     first: in each pass every box branch draws, then every class branch. Drawn on the CPU whatever
-    the device, so the masks are the same everywhere.
+    the device, so the masks are the same everywhere; returned where the levels are.
 
     Args:
         levels: of the head, in order.
@@ -67,7 +71,10 @@ def draw_masks(levels: Sequence[HeadLevel], p: float, n_passes: int, seed: int) 
     for i in range(n_passes):
         for mask in masks:
             mask[i].bernoulli_(1 - p, generator=generator)
-    scaled = [mask.div_(1 - p) for mask in masks]
+    scaled = [
+        mask.div_(1 - p).to(branch.weight.device)
+        for mask, branch in zip(masks, branches, strict=True)
+    ]
     n = len(levels)
     return [LevelMasks(box, cls) for box, cls in zip(scaled[:n], scaled[n:], strict=True)]
 

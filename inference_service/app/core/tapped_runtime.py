@@ -142,7 +142,8 @@ class TappedRuntime:
         """Return the class scores (N, C, T) and boxes (N, 4, T) of every pass at kept anchors."""
         n_passes, seed = how
         scores, boxes = (
-            torch.empty((len(anchors), n, n_passes)) for n in (len(self._kind.classes), 4)
+            torch.empty((len(anchors), n, n_passes), device=anchors.device)
+            for n in (len(self._kind.classes), 4)
         )
         masks = draw_masks(self._head.levels, self._head.dropout, n_passes, seed)
         start = 0
@@ -154,11 +155,11 @@ class TappedRuntime:
             width = box_map.shape[2]
             # By row and column, so that only the kept anchors are copied, however the map lies.
             box_features, cls_features = (
-                m[:, chosen // width, chosen % width].T.cpu() for m in (box_map, cls_map)
+                m[:, chosen // width, chosen % width].T for m in (box_map, cls_map)
             )
-            points = anchor_points(chosen.cpu(), width, level.stride)
-            boxes[here.cpu()] = stochastic_boxes(box_features, level, drawn.box, points)
-            scores[here.cpu()] = stochastic_scores(cls_features, level.cls, drawn.cls)
+            points = anchor_points(chosen, width, level.stride)
+            boxes[here] = stochastic_boxes(box_features, level, drawn.box, points)
+            scores[here] = stochastic_scores(cls_features, level.cls, drawn.cls)
             start += size
         return scores, boxes
 

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -55,6 +56,11 @@ class Head:
         parts = zip(head.cv2, head.cv3, head.stride.tolist(), strict=True)
         levels = tuple(HeadLevel(_branch(b), _branch(c), stride) for b, c, stride in parts)
         return cls(levels, head_dropout(model))
+
+    def to(self, device: torch.device) -> "Head":
+        """Return it on `device`, where the trunk's outputs are."""
+        levels = (HeadLevel(v.box.to(device), v.cls.to(device), v.stride) for v in self.levels)
+        return Head(tuple(levels), self.dropout)
 
 
 def _branch(convolutions: Any) -> HeadBranch:
