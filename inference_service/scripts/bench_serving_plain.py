@@ -24,7 +24,7 @@ from fastapi import FastAPI, Request, UploadFile
 from inference_service.app.core.images import Pixels, decode_image
 from inference_service.app.core.loading import RuntimeOptions, load_runtime
 from inference_service.app.core.scored import Picture, score_pictures
-from inference_service.app.services.model_worker import SERVED
+from inference_service.app.services.model_worker import SERVED, serving_options
 from inference_service.app.services.prediction import detections
 from shared.detector.package import load_package
 from shared.detector.ultralytics_env import YOLO, torch_utils
@@ -98,7 +98,7 @@ class FoveaDetector:
         pictures = [Picture("", "test", pixels) for pixels in images]
         return [
             {"detections": [d.model_dump() for d in detections(scored, self._thresholds)]}
-            for scored in score_pictures(self._runtime, pictures, SERVED)
+            for scored in score_pictures(self._runtime, pictures, serving_options(self._thresholds))
         ]
 
 

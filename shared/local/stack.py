@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -24,6 +25,8 @@ __all__ = ["ROOT", "EmbeddedStack", "Health", "StackRunning", "stop_on_sigterm"]
 
 # On a machine that is busy with other work some parts took four minutes.
 READY_TIMEOUT_S = 300.0
+# Of one part: what ends so often before it is ready will not be.
+MAX_STARTS = 5
 
 
 def _quiet(text: str) -> None:
@@ -110,26 +113,27 @@ class EmbeddedStack:
         """Wait until every process answers.
 
         Raises:
-            BackendUnavailable: one does not in time.
+            BackendUnavailable: one does not in time, or ends again and again.
         """
         deadline = time.monotonic() + timeout_s
         said: set[str] = set()
+        pids: dict[str, set[int]] = defaultdict(set)
         while True:
             health = self.health()
             for part in health:
+                pids[part.name] |= {part.pid} - {0}
                 if part.ready and part.name not in said:
                     said.add(part.name)
                     say(f"ready: {part.name} ({len(said)}/{len(health)})")
             waiting = [part for part in health if not part.ready]
             if not waiting:
                 return
-            fatal = [part for part in waiting if part.state == "FATAL"]
-            if fatal or time.monotonic() > deadline:
-                part = (fatal or waiting)[0]
-                tail = self.log_tail(part.name)
-                msg = (
-                    f"{part.name} is not ready ({part.state}: {part.detail}); its log ends:\n{tail}"
-                )
+            lost = [p for p in waiting if p.state == "FATAL" or len(pids[p.name]) > MAX_STARTS]
+            if lost or time.monotonic() > deadline:
+                part = (lost or waiting)[0]
+                ended, tail = len(pids[part.name]) - 1, self.log_tail(part.name)
+                why = f"it ended {ended} times" if ended > 0 else f"{part.state}: {part.detail}"
+                msg = f"{part.name} is not ready ({why}); its log ends:\n{tail}"
                 raise BackendUnavailable(msg)
             time.sleep(0.3)
 

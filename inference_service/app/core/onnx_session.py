@@ -3,10 +3,15 @@
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import onnxruntime
 
 # By preference; there is another one in the package, which would send the images away.
 PROVIDERS = ("CUDAExecutionProvider", "CPUExecutionProvider")
+
+# The binding meets NumPy here, where there is one thread: two at once may wait for each other for
+# ever, as OpenVINO's did.
+onnxruntime.OrtValue.ortvalue_from_numpy(np.zeros(1, np.float32)).numpy()
 
 
 def open_session(path: Path, threads: int) -> Any:

@@ -1,11 +1,14 @@
 """Engine of the detector: OpenVINO, on Intel and AMD processors."""
 
 import os
+import threading
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import openvino
+import openvino.opset13 as opset
 import torch
 from openvino import properties
 
@@ -14,6 +17,24 @@ from shared.detector.tapped import INPUT
 
 # Graphs of as many shapes of input are kept; a compiled one takes some 40 MB.
 MAX_SHAPES = 8
+# Of which each thread keeps requests, with outputs as large.
+OWN_SHAPES = 2
+
+
+def _see_once() -> None:
+    """Have the binding meet NumPy.
+
+    It keeps what it needs of it at the first use, where two threads at once wait for each other for
+    ever: one for the lock of that place, the other, in it, for Python's.
+    """
+    numbers = opset.parameter([1], openvino.Type.u8)
+    graph = openvino.Model([opset.convert(numbers, "f32")], [numbers])
+    request = openvino.compile_model(graph, "CPU").create_infer_request()
+    request.infer([np.zeros(1, np.uint8)], share_inputs=True, share_outputs=True)
+
+
+# While the module is imported there is one thread here.
+_see_once()
 
 
 class OpenVinoTrunk:
@@ -29,11 +50,28 @@ class OpenVinoTrunk:
         }
         # Faster by far than one graph for every shape.
         self._compiled = lru_cache(MAX_SHAPES)(self._compile)
+        self._compiling = threading.Lock()
+        self._own = threading.local()
 
     def forward(self, pixels: Batch) -> Tapped:
-        """Return what it sees in pixels (B, H, W, 3), RGB, sides multiples of 32."""
-        outputs = self._compiled(*pixels.shape[1:3])([pixels])
+        """Return what it sees in pixels (B, H, W, 3), RGB, sides multiples of 32.
+
+        It lies in the engine's own memory, and holds until the same thread asks again: the maps of
+        a batch of photos take 40 MB.
+        """
+        outputs = self._request(*pixels.shape[1:3]).infer(
+            [pixels], share_inputs=True, share_outputs=True
+        )
         return Tapped.of(tuple(torch.from_numpy(array) for array in outputs.values()))
+
+    def _request(self, height: int, width: int) -> Any:
+        """Return this thread's request; those of two threads follow each other in the engine."""
+        with self._compiling:
+            compiled = self._compiled(height, width)
+        if not hasattr(self._own, "request"):
+            new = openvino.CompiledModel.create_infer_request
+            self._own.request = lru_cache(OWN_SHAPES)(new)
+        return self._own.request(compiled)
 
     def _compile(self, height: int, width: int) -> Any:
         graph = self._core.read_model(self._path)

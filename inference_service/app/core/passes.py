@@ -85,7 +85,7 @@ def stochastic_scores(features: Tensor, branch: HeadBranch, masks: Tensor) -> Te
     Args:
         features: shape (N, K), the branch's map before its dropout, at N anchors.
         branch: of the same level.
-        masks: shape (T, K).
+        masks: shape (T, K), or (N, T, K): of each anchor's own image.
 
     Returns:
         Shape (N, C, T), in [0, 1]; equal to T full passes with these masks, since a convolution of
@@ -102,7 +102,7 @@ def stochastic_boxes(
     Args:
         features: shape (N, K), the box branch's map before its dropout, at N anchors.
         level: the level they are of.
-        masks: shape (T, K).
+        masks: shape (T, K), or (N, T, K): of each anchor's own image.
         anchor_xy: shape (N, 2), the anchors' points, in pixels of the network's input.
 
     Returns:
@@ -129,5 +129,5 @@ def anchor_points(indices: Tensor, width: int, stride: float) -> Tensor:
 
 def _logits(features: Tensor, branch: HeadBranch, masks: Tensor) -> Tensor:
     """Return the last convolution's outputs of every pass, shape (N, T, O)."""
-    dropped = features[:, None, :] * masks[None]
+    dropped = features[:, None, :] * masks
     return dropped @ branch.weight.T + branch.bias

@@ -77,7 +77,7 @@ class RuntimeOutput:
 
 
 class DetectorRuntime(Protocol):
-    """A loaded detector. One thread at a time may use it.
+    """A loaded detector; several threads may ask at once.
 
     Equal batches give equal results, bit by bit. An equal image with an equal seed in another batch
     gives the same result up to rounding (about 1e-6), whatever else is in the batch.

@@ -1,7 +1,7 @@
 """From pixels to what shards and the served log keep: the same numbers for both."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 
@@ -15,7 +15,7 @@ from inference_service.app.core.runtime import (
     RuntimeOutput,
     seed_of,
 )
-from inference_service.app.core.uncertainty import localisation, uncertainty
+from inference_service.app.core.uncertainty import Uncertainty, localisation, uncertainty
 from shared.models.data import Split
 from shared.predictions import ScoredImage
 
@@ -51,7 +51,18 @@ def score_pictures(
         if consistency
         else [np.full(len(o.xyxy), np.nan, dtype=np.float32) for o in outputs]
     )
-    return [_scored(*each) for each in zip(pictures, outputs, unstable, strict=True)]
+    unsure = _uncertainties(outputs)
+    return [_scored(*each) for each in zip(pictures, outputs, unsure, unstable, strict=True)]
+
+
+def _uncertainties(outputs: Sequence[RuntimeOutput]) -> list[Uncertainty]:
+    """Return those of each image, measured at once: boxes know nothing of each other."""
+    if not outputs:
+        return []
+    found = uncertainty(np.concatenate([o.class_probabilities for o in outputs]))
+    ends = np.cumsum([len(o.xyxy) for o in outputs])[:-1]
+    split = {f.name: np.split(getattr(found, f.name), ends) for f in fields(found)}
+    return [Uncertainty(**{name: of[n] for name, of in split.items()}) for n in range(len(outputs))]
 
 
 def without_boxes(scored: ScoredImage) -> ScoredImage:
@@ -78,8 +89,9 @@ def without_boxes(scored: ScoredImage) -> ScoredImage:
     )
 
 
-def _scored(picture: Picture, output: RuntimeOutput, inconsistency: FloatArray) -> ScoredImage:
-    unsure = uncertainty(output.class_probabilities)
+def _scored(
+    picture: Picture, output: RuntimeOutput, unsure: Uncertainty, inconsistency: FloatArray
+) -> ScoredImage:
     statistics = image_statistics(picture.pixels)
     return ScoredImage(
         image_id=picture.image_id,

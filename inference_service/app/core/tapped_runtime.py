@@ -3,6 +3,7 @@
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import accumulate
 
 import numpy as np
 import torch
@@ -36,6 +37,8 @@ from shared.served import with_background
 
 # Measured on 2 cores, 320 px: 65 images/s one by one, 103 in eights, 106 in sixteens.
 BATCH = 8
+# Features times passes of the boxes that are drawn at once, 16 MB: all of a batch in ten passes.
+MOST_NUMBERS = 4_000_000
 
 
 @dataclass(frozen=True)
@@ -55,16 +58,17 @@ class DetectorKind:
 
 @dataclass(frozen=True)
 class _Kept:
-    """What is kept of one image: its row in the batch, anchors (N,), passes, and its place.
+    """The N boxes that are kept of a batch, those of its first image first, on the trunk's device.
 
-    The passes' class scores have shape (N, C, T), their boxes (N, 4, T), in pixels of the input.
+    Attributes:
+        counts: how many each image has.
+        rows: shape (N,), the image of each.
+        anchors: shape (N,).
     """
 
-    row: int
+    counts: tuple[int, ...]
+    rows: Tensor
     anchors: Tensor
-    scores: Tensor
-    pass_xyxy: Tensor
-    letterbox: Letterbox
 
 
 class TappedRuntime:
@@ -102,21 +106,45 @@ class TappedRuntime:
                 tapped = self._trunk.forward(
                     np.stack([boxes[i].apply(images[i].pixels) for i in batch])
                 )
-                anchors = self._suppress(tapped, options)
-                for row, index in enumerate(batch):
-                    how = options.n_passes, images[index].seed
-                    passes = self._passes(tapped, row, anchors[row], how)
-                    kept = _Kept(row, anchors[row], *passes, boxes[index])
-                    output = _output(tapped, kept)
-                    described = described_boxes(
-                        images[index], output.xyxy, output.class_scores.max(axis=1), options
-                    )
-                    features = self._features(tapped, row, boxes[index].pixels(described))
-                    outputs[index] = replace(output, box_embeddings=features)
+                seen = self._seen(
+                    tapped, [images[i] for i in batch], [boxes[i] for i in batch], options
+                )
+                outputs.update(zip(batch, seen, strict=True))
         return [outputs[i] for i in range(len(images))]
 
-    def _suppress(self, tapped: Tapped, options: DetectionOptions) -> list[Tensor]:
-        """Return the kept anchors of each image, by falling score."""
+    def _seen(
+        self,
+        tapped: Tapped,
+        images: Sequence[RuntimeInput],
+        boxes: Sequence[Letterbox],
+        options: DetectionOptions,
+    ) -> list[RuntimeOutput]:
+        """Return what is seen in each image of a batch: all at once, since calls cost most."""
+        kept = self._suppress(tapped, options)
+        scores, pass_xyxy = self._passes(tapped, kept, [i.seed for i in images], options.n_passes)
+        candidates = tapped.candidates[kept.rows, :, kept.anchors]
+        centre, half = candidates[:, :2], candidates[:, 2:4] / 2
+        found = zip(
+            boxes,
+            _split(torch.cat([centre - half, centre + half], dim=1), kept),
+            _split(candidates[:, 4:], kept),
+            _split(pass_xyxy.transpose(1, 2), kept),
+            np.split(with_background(scores.cpu().numpy()).astype(np.float32), _ends(kept)),
+            tapped.pooled.cpu().numpy().copy(),
+            strict=True,
+        )
+        outputs = [_output(*each) for each in found]
+        described = [
+            box.pixels(
+                described_boxes(image, output.xyxy, output.class_scores.max(axis=1), options)
+            )
+            for image, box, output in zip(images, boxes, outputs, strict=True)
+        ]
+        features = self._features(tapped, described)
+        return [replace(o, box_embeddings=f) for o, f in zip(outputs, features, strict=True)]
+
+    def _suppress(self, tapped: Tapped, options: DetectionOptions) -> _Kept:
+        """Return the kept anchors, those of an image by falling score."""
         _, indices = nms.non_max_suppression(
             tapped.candidates,
             conf_thres=options.score_threshold,
@@ -127,39 +155,52 @@ class TappedRuntime:
             max_time_img=3600.0,
             return_idxs=True,
         )
-        return [i.view(-1).long() for i in indices]
+        anchors = [i.view(-1).long() for i in indices]
+        counts = [len(a) for a in anchors]
+        rows = torch.arange(len(counts)).repeat_interleave(torch.tensor(counts))
+        together = torch.cat(anchors)
+        return _Kept(tuple(counts), rows.to(together.device), together)
 
-    def _features(self, tapped: Tapped, row: int, xyxy: FloatArray) -> FloatArray:
-        """Return the features of boxes, shape (M, 4) in pixels of the input, of one image."""
+    def _features(self, tapped: Tapped, xyxy: Sequence[FloatArray]) -> list[FloatArray]:
+        """Return the features of some boxes, shape (M, 4) in pixels of the input, of each image."""
         strides = [level.stride for level in self._head.levels]
-        found = box_features([m[row] for m in tapped.cls_maps], strides, torch.from_numpy(xyxy))
-        features: FloatArray = found.cpu().numpy()
-        return features
+        found = box_features(tapped.cls_maps, strides, [torch.from_numpy(boxes) for boxes in xyxy])
+        ends = np.cumsum([len(boxes) for boxes in xyxy])[:-1]
+        return np.split(found.cpu().numpy(), ends)
 
     def _passes(
-        self, tapped: Tapped, row: int, anchors: Tensor, how: tuple[int, int]
+        self, tapped: Tapped, kept: _Kept, seeds: Sequence[int], n_passes: int
     ) -> tuple[Tensor, Tensor]:
-        """Return the class scores (N, C, T) and boxes (N, 4, T) of every pass at kept anchors."""
-        n_passes, seed = how
+        """Return the class scores (N, C, T) and boxes (N, 4, T) of every pass at kept anchors.
+
+        The boxes are in pixels of the input.
+        """
         scores, boxes = (
-            torch.empty((len(anchors), n, n_passes), device=anchors.device)
+            torch.empty((len(kept.anchors), n, n_passes), device=kept.anchors.device)
             for n in (len(self._kind.classes), 4)
         )
-        masks = draw_masks(self._head.levels, self._head.dropout, n_passes, seed)
+        masks = [
+            draw_masks(self._head.levels, self._head.dropout, n_passes, seed) for seed in seeds
+        ]
         start = 0
-        for n, (level, drawn) in enumerate(zip(self._head.levels, masks, strict=True)):
-            box_map, cls_map = tapped.box_maps[n][row], tapped.cls_maps[n][row]
-            size = box_map.shape[1] * box_map.shape[2]
-            here = (anchors >= start) & (anchors < start + size)
-            chosen = anchors[here] - start
-            width = box_map.shape[2]
-            # By row and column, so that only the kept anchors are copied, however the map lies.
-            box_features, cls_features = (
-                m[:, chosen // width, chosen % width].T for m in (box_map, cls_map)
+        for n, level in enumerate(self._head.levels):
+            box_map, cls_map = tapped.box_maps[n], tapped.cls_maps[n]
+            size, width = box_map.shape[2] * box_map.shape[3], box_map.shape[3]
+            here = ((kept.anchors >= start) & (kept.anchors < start + size)).nonzero().view(-1)
+            drawn_box, drawn_cls = (
+                torch.stack([getattr(drawn[n], branch) for drawn in masks])
+                for branch in ("box", "cls")
             )
-            points = anchor_points(chosen, width, level.stride)
-            boxes[here] = stochastic_boxes(box_features, level, drawn.box, points)
-            scores[here] = stochastic_scores(cls_features, level.cls, drawn.cls)
+            n_channels = max(level.box.n_channels, level.cls.n_channels)
+            for at in torch.split(here, max(1, MOST_NUMBERS // (n_passes * n_channels))):
+                chosen, rows = kept.anchors[at] - start, kept.rows[at]
+                # By row and column, so that only the kept anchors are copied, however the map lies.
+                box_features, cls_features = (
+                    m[rows, :, chosen // width, chosen % width] for m in (box_map, cls_map)
+                )
+                points = anchor_points(chosen, width, level.stride)
+                boxes[at] = stochastic_boxes(box_features, level, drawn_box[rows], points)
+                scores[at] = stochastic_scores(cls_features, level.cls, drawn_cls[rows])
             start += size
         return scores, boxes
 
@@ -173,19 +214,31 @@ def _batches(boxes: Sequence[Letterbox]) -> Iterator[list[int]]:
             yield indices[start : start + BATCH]
 
 
-def _output(tapped: Tapped, kept: _Kept) -> RuntimeOutput:
-    candidates = tapped.candidates[kept.row][:, kept.anchors].T
-    centre, half = candidates[:, :2], candidates[:, 2:4] / 2
-    corners = torch.cat([centre - half, centre + half], dim=1)
-    xyxy = kept.letterbox.normalised(corners.cpu().numpy())
-    pass_xyxy = kept.letterbox.normalised(kept.pass_xyxy.transpose(1, 2).cpu().numpy())
+def _ends(kept: _Kept) -> list[int]:
+    """Return where the boxes of each image but the last end."""
+    return list(accumulate(kept.counts[:-1]))
+
+
+def _split(of_all: Tensor, kept: _Kept) -> list[FloatArray]:
+    """Return what belongs to each image."""
+    return np.split(of_all.cpu().numpy(), _ends(kept))
+
+
+def _output(
+    letterbox: Letterbox,
+    corners: FloatArray,
+    class_scores: FloatArray,
+    pass_corners: FloatArray,
+    probabilities: FloatArray,
+    embedding: FloatArray,
+) -> RuntimeOutput:
+    xyxy, pass_xyxy = letterbox.normalised(corners), letterbox.normalised(pass_corners)
     # Boxes that lie in the padding, or were clipped to a line.
     whole = (xyxy[:, 0] < xyxy[:, 2]) & (xyxy[:, 1] < xyxy[:, 3])
-    probabilities = with_background(kept.scores.cpu().numpy()).astype(np.float32)
     return RuntimeOutput(
         xyxy=xyxy[whole],
         pass_xyxy=pass_xyxy.transpose(0, 2, 1)[whole],
-        class_scores=candidates[:, 4:].cpu().numpy()[whole],
+        class_scores=class_scores[whole],
         class_probabilities=probabilities[whole],
-        embedding=tapped.pooled[kept.row].cpu().numpy(),
+        embedding=embedding,
     )

@@ -1,6 +1,7 @@
 """Engine of the detector: PyTorch, on a GPU, in float16, if there is one."""
 
 import os
+import threading
 
 import torch
 
@@ -25,6 +26,8 @@ class TorchTrunk:
         on_gpu = torch.cuda.is_available()
         self.device = torch.device("cuda" if on_gpu else "cpu")
         self._bf16 = bf16 and not on_gpu
+        # A network keeps its maps where the next batch puts its own.
+        self._one_at_a_time = threading.Lock()
         network = TappedNetwork(model).to(self.device)
         network = network.half() if on_gpu else network
         self._network = network.to(memory_format=torch.channels_last)
@@ -33,5 +36,5 @@ class TorchTrunk:
         """Return what it sees in pixels (B, H, W, 3), RGB, sides multiples of 32."""
         batch = torch.from_numpy(pixels).to(self.device)
         autocast = torch.autocast(self.device.type, torch.bfloat16, enabled=self._bf16)
-        with torch_threads(self._threads), autocast:
+        with self._one_at_a_time, torch_threads(self._threads), autocast:
             return Tapped.of(self._network(batch))

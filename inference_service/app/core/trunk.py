@@ -36,10 +36,13 @@ class Tapped:
 
 
 class Trunk(Protocol):
-    """A network in some engine, up to the head's dropout. One thread at a time may use it."""
+    """A network in some engine, up to the head's dropout; several threads may ask at once."""
 
     def forward(self, pixels: Batch) -> Tapped:
-        """Return what it sees in pixels (B, H, W, 3), RGB, sides multiples of 32."""
+        """Return what it sees in pixels (B, H, W, 3), RGB, sides multiples of 32.
+
+        It holds until the same thread asks again.
+        """
 
 
 @dataclass(frozen=True)

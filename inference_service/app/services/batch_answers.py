@@ -18,7 +18,7 @@ from inference_service.app.services.batch_files import (
     outcome_key,
 )
 from inference_service.app.services.loaded import LoadedModel
-from inference_service.app.services.model_worker import BATCH, SERVED
+from inference_service.app.services.model_worker import BATCH, serving_options
 from inference_service.app.services.prediction import detections, image_id_of
 from inference_service.app.services.serving import parse_calibration
 from shared.database import utcnow
@@ -118,17 +118,15 @@ class BatchAnswerer:
         calibration = self.store.get(calibration_key(project, part.batch_id)).decode() or None
         runtime = self.loaded.get(project, part.model_version)
         manifest = parse_calibration(calibration)
-        seen_by = _Seeing(
-            part.model_version,
-            Thresholds.of(manifest, len(runtime.classes)),
-            calibrated=manifest is not None,
-        )
+        thresholds = Thresholds.of(manifest, len(runtime.classes))
+        options = serving_options(thresholds)
+        seen_by = _Seeing(part.model_version, thresholds, calibrated=manifest is not None)
 
         def read(line: bytes) -> _Fetched | _Ready | BatchError:
             return self._read(project, part, line)
 
         def answers(ready: list[_Ready]) -> Iterator[BatchOutcome]:
-            scored = score_pictures(runtime, [each.picture for each in ready], SERVED)
+            scored = score_pictures(runtime, [each.picture for each in ready], options)
             for each, seen in zip(ready, scored, strict=True):
                 yield BatchOutcome(answer=_answer(each, seen, seen_by))
 

@@ -4,15 +4,29 @@ import queue
 import threading
 from collections.abc import Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+
+import numpy as np
 
 from inference_service.app.core.runtime import DetectionOptions, DetectorRuntime
 from inference_service.app.core.scored import Picture, score_pictures
 from shared.predictions import ScoredImage
+from shared.thresholds import Thresholds
 
 # More than in shards, where 100 are kept: nobody asks a shard for every box of a crowd. Nor does
 # an answer tell what its boxes look like.
 SERVED = DetectionOptions(max_boxes=300, max_described=0)
+
+
+def serving_options(thresholds: Thresholds) -> DetectionOptions:
+    """Return what may become a detection: with ten passes, boxes that cannot cost most of the head.
+
+    Suppression is greedy by score, so the boxes above the least threshold stay the same.
+    """
+    # A box at its threshold counts, and suppression takes what is above.
+    below = float(np.nextafter(np.float32(min(thresholds.scores)), np.float32(0)))
+    return replace(SERVED, score_threshold=max(below, SERVED.score_threshold))
+
 
 # As many as a detector takes at a time.
 BATCH = 8
@@ -35,9 +49,10 @@ class ModelWorker:
     time is `InFlight`'s to say, before a request is read: here it would be in memory already.
     """
 
-    def __init__(self, runtime: DetectorRuntime) -> None:
-        """Take over `runtime` and start the thread."""
+    def __init__(self, runtime: DetectorRuntime, thresholds: Thresholds) -> None:
+        """Take over `runtime`, whose boxes must pass `thresholds`, and start the thread."""
         self.classes = runtime.classes
+        self._options = serving_options(thresholds)
         self._runtime = runtime
         self._queue: queue.SimpleQueue[_Request | None] = queue.SimpleQueue()
         self._lock = threading.Lock()
@@ -93,7 +108,7 @@ class ModelWorker:
 
     def _answer(self, batch: Sequence[_Request]) -> None:
         try:
-            scored = score_pictures(self._runtime, [r.picture for r in batch], SERVED)
+            scored = score_pictures(self._runtime, [r.picture for r in batch], self._options)
         # The request's own thread raises it; this one lives on for the others.
         except BaseException as exc:  # noqa: BLE001
             if len(batch) == 1:

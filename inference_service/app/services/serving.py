@@ -159,7 +159,8 @@ class ProjectServing:
         require_calibration_of(package, manifest)
         thresholds = Thresholds.of(manifest, len(runtime.classes))
         old = self.model
-        self.model = ServedModel(current, ModelWorker(runtime), thresholds, runtime.engine)
+        worker = ModelWorker(runtime, thresholds)
+        self.model = ServedModel(current, worker, thresholds, runtime.engine)
         if old is not None:
             old.worker.close()
         log.info("model.loaded", project=self.project, version=current.version)

@@ -1,6 +1,10 @@
 """A trained detector in every engine: the same boxes, scores, uncertainty and quality."""
 
+import subprocess
+import sys
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -18,13 +22,17 @@ from inference_service.app.core.runtime import (
     RuntimeOutput,
 )
 from inference_service.app.core.uncertainty import uncertainty
+from inference_service.app.services.model_worker import SERVED, serving_options
 from shared.demo.digits import make_base_dataset
 from shared.detector.dropout import add_head_dropout
 from shared.detector.package import BASES, PackageOptions, load_package, save_package
 from shared.detector.ultralytics_env import ap_per_class
+from shared.local.config import ROOT
 from shared.models.registry import Engine, EngineChoice
+from shared.thresholds import Thresholds, kept_boxes
 
 N_IMAGES = 60
+N_SERVED = 120
 # Where a CPU has AMX, OpenVINO computes in bfloat16.
 BF16 = "amx_bf16" in Path("/proc/cpuinfo").read_text()
 
@@ -119,3 +127,69 @@ def test_an_engine_sees_what_pytorch_sees(
     quality = map50(reference, scenes)
     assert quality > 0.5
     assert map50(found, scenes) == pytest.approx(quality, abs=0.005)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_two_threads_at_once_see_what_each_would_see_alone(
+    package: Path, inputs: list[RuntimeInput], engine: Engine
+) -> None:
+    runtime = load_runtime(package, RuntimeOptions(threads=2), EngineChoice(engine=engine))
+    chunks = [inputs[n : n + 4] for n in range(0, 24, 4)]
+    alone = [runtime.detect(chunk, DetectionOptions()) for chunk in chunks]
+    with ThreadPoolExecutor(2) as pool:
+        together = list(pool.map(lambda chunk: runtime.detect(chunk, DetectionOptions()), chunks))
+    for one, other in zip(chain(*alone), chain(*together), strict=True):
+        for name in ("xyxy", "class_scores", "class_probabilities", "embedding", "box_embeddings"):
+            assert np.array_equal(getattr(one, name), getattr(other, name)), name
+
+
+def test_what_serving_does_not_look_at_could_not_become_a_detection(
+    package: Path, inputs: list[RuntimeInput]
+) -> None:
+    runtime = load_runtime(package, RuntimeOptions(threads=2))
+    whole = runtime.detect(inputs, SERVED)
+    # One of them is at its threshold exactly.
+    exact = float(np.sort(np.concatenate([o.class_scores.max(axis=1) for o in whole]))[-N_SERVED])
+    thresholds = Thresholds(scores=(exact, 0.9, 0.5, 0.3)[: len(runtime.classes)], nms_iou=0.4)
+    least = runtime.detect(inputs, serving_options(thresholds))
+    assert sum(len(o.xyxy) for o in least) == N_SERVED < sum(len(o.xyxy) for o in whole) / 3
+    n_kept = 0
+    for one, other in zip(whole, least, strict=True):
+        kept = [kept_boxes(o.xyxy, o.class_scores, thresholds) for o in (one, other)]
+        n_kept += len(kept[0])
+        for name in ("xyxy", "class_scores", "class_probabilities"):
+            of_whole, of_least = getattr(one, name)[kept[0]], getattr(other, name)[kept[1]]
+            assert of_whole == pytest.approx(of_least, abs=1e-5), name
+    assert n_kept > N_SERVED / 3
+
+
+TWO_AT_ONCE = """
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from threading import Barrier
+
+import numpy as np
+
+from inference_service.app.core.loading import RuntimeOptions, load_runtime
+from inference_service.app.core.runtime import DetectionOptions, RuntimeInput
+from shared.models.registry import EngineChoice
+
+runtime = load_runtime(Path(sys.argv[1]), RuntimeOptions(1), EngineChoice(engine=sys.argv[2]))
+together = Barrier(2)
+image = np.zeros((64, 64, 3), np.uint8)
+
+def detect(seed):
+    together.wait()
+    return runtime.detect([RuntimeInput(image, seed)], DetectionOptions())
+
+with ThreadPoolExecutor(2) as pool:
+    print(len(list(pool.map(detect, range(2)))))
+"""
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_the_first_two_batches_of_a_process_may_come_at_once(package: Path, engine: Engine) -> None:
+    command = (sys.executable, "-c", TWO_AT_ONCE, str(package), engine)
+    found = subprocess.run(command, cwd=ROOT, capture_output=True, timeout=120, check=True)
+    assert found.stdout.endswith(b"2\n")

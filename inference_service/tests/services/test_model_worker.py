@@ -10,8 +10,10 @@ from inference_service.app.core.scored import Picture
 from inference_service.app.services.model_worker import BATCH, ModelWorker, WorkerClosed
 from inference_service.tests.tiny import CLASSES, picture
 from shared.models.registry import EngineChoice
+from shared.thresholds import Thresholds
 
 PICTURE = Picture("a", "test", picture(0))
+THRESHOLDS = Thresholds.default(len(CLASSES))
 BAD = Picture("b", "test", np.zeros((1, 1, 3), np.uint8))
 
 
@@ -45,7 +47,7 @@ class SlowRuntime:
 
 def test_the_waiting_are_answered_by_one_thread_though_it_is_closed() -> None:
     runtime = SlowRuntime()
-    worker = ModelWorker(runtime)
+    worker = ModelWorker(runtime, THRESHOLDS)
     with ThreadPoolExecutor(3) as pool:
         first = pool.submit(worker.score, PICTURE)
         runtime.started.acquire()
@@ -63,7 +65,7 @@ def test_the_waiting_are_answered_by_one_thread_though_it_is_closed() -> None:
 
 def test_every_thread_that_asks_waits_and_is_answered_however_many_they_are() -> None:
     runtime = SlowRuntime()
-    worker = ModelWorker(runtime)
+    worker = ModelWorker(runtime, THRESHOLDS)
     n_asking = 200
     with ThreadPoolExecutor(n_asking) as pool:
         asked = [
@@ -79,7 +81,7 @@ def test_every_thread_that_asks_waits_and_is_answered_however_many_they_are() ->
 
 def test_what_waited_is_looked_at_together_and_each_gets_its_own() -> None:
     runtime = SlowRuntime()
-    worker = ModelWorker(runtime)
+    worker = ModelWorker(runtime, THRESHOLDS)
     pictures = [Picture(str(n), "test", picture(n, width=20 + n)) for n in range(BATCH + 4)]
     with ThreadPoolExecutor(len(pictures)) as pool:
         first = pool.submit(worker.score, pictures[0])
@@ -98,7 +100,7 @@ def test_what_waited_is_looked_at_together_and_each_gets_its_own() -> None:
 
 def test_failure_is_the_request_s_own_and_those_beside_it_are_answered() -> None:
     runtime = SlowRuntime()
-    worker = ModelWorker(runtime)
+    worker = ModelWorker(runtime, THRESHOLDS)
     with ThreadPoolExecutor(4) as pool:
         first = pool.submit(worker.score, PICTURE)
         runtime.started.acquire()
@@ -118,7 +120,7 @@ def test_failure_is_the_request_s_own_and_those_beside_it_are_answered() -> None
 def test_a_closed_worker_answers_what_waited_whatever_fills_the_batch() -> None:
     runtime = SlowRuntime()
     runtime.go.release(3)
-    worker = ModelWorker(runtime)
+    worker = ModelWorker(runtime, THRESHOLDS)
     assert worker.score(PICTURE).image_id == "a"
     worker.close()
     worker.close()

@@ -11,6 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from shared.errors import BackendUnavailable
 from shared.local.config import MEMBER, ROOT
 from shared.local.programs import DEFAULT_PORTS, Program
 from shared.local.stack import EmbeddedStack, StackRunning
@@ -218,3 +219,30 @@ def members(state: Path) -> list[int]:
         except psutil.Error:
             continue
     return found
+
+
+def test_a_part_that_ends_again_and_again_is_named_with_its_log_long_before_the_timeout(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stack = EmbeddedStack(tmp_path, fixed_ports=False)
+    stack.config.choose_ports()
+    # It would ask for all parts again.
+    monkeypatch.setattr(stack.config, "choose_ports", lambda: None)
+    # The supervisor believes that it runs: it lives for longer than `startsecs`.
+    code = ("-c", "import time; time.sleep(2.5); print('no such module'); raise SystemExit(1)")
+    stack.config.programs = [Program("jobs", (sys.executable, *code), stack.config.ports["jobs"])]
+    try:
+        with pytest.raises(
+            BackendUnavailable, match=r"jobs is not ready \(it ended 5 times\)(?s:.*)no such module"
+        ):
+            stack.start()
+    finally:
+        stack.stop()
+
+
+def test_a_stack_may_be_without_some_of_its_parts(tmp_path: Path) -> None:
+    config = EmbeddedStack(tmp_path, fixed_ports=False, without=("dashboard",)).config
+    config.choose_ports()
+    config.write_files()
+    assert {p.name for p in config.programs} == set(DEFAULT_PORTS) - {"dashboard", "supervisor"}
+    assert "dashboard" not in (tmp_path / "supervisord.conf").read_text()

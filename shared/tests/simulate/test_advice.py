@@ -51,6 +51,16 @@ def test_the_strategy_that_beats_random_is_advised_with_its_size_and_confidence(
     )
 
 
+def test_what_is_ahead_on_few_seeds_hides_nothing_that_is_proven() -> None:
+    few = arm("badge", interval([0.01, 0.12]))
+    found = advise([arm("random", None), few, arm("entropy", interval(GAINS))], "images")
+    assert found.strategy == "entropy"
+    assert found.words.endswith("; badge is ahead of it (+0.065), unproven with 2 seeds")
+    alone = advise([few, arm("entropy", interval([0.001, -0.001, 0.0]))], "images")
+    assert alone.strategy == "random"
+    assert "the nearest is badge" in alone.words
+
+
 def test_what_is_paid_for_decides() -> None:
     by_boxes = [
         arm("a", interval(GAINS), interval([-0.01, 0.0, -0.02])),
