@@ -11,12 +11,17 @@ MARGIN = 0.15
 
 
 def draw_curves(results: SimulationResults, axis: Axis, path: Path) -> None:
-    """Draw test mAP50 by labels: one line an arm, its 95 % interval over seeds as a band."""
+    """Draw test mAP50 by labels: one line an arm, its 95 % interval over seeds as a band.
+
+    An arm of fewer seeds than random has other starts, so that only its differences compare: it is
+    dashed, without a band.
+    """
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(8, 5), layout="constrained")
     axes = figure.subplots()
     colours = iter(COLOURS * 3)
+    n_seeds = max((arm.n_seeds for arm in results.arms if arm.name == BASELINE), default=0)
     for arm in results.arms:
         if arm.name == FULL_POOL:
             full = arm.sizes[-1].map50.mean
@@ -25,8 +30,12 @@ def draw_curves(results: SimulationResults, axis: Axis, path: Path) -> None:
         colour = GREY if arm.name == BASELINE else next(colours)
         x = [_labels(size, axis) for size in arm.sizes]
         y = [size.map50.mean for size in arm.sizes]
-        axes.plot(x, y, "o-", color=colour, label=f"{arm.name} ({arm.n_seeds} seeds)")
-        axes.fill_between(x, _low(arm), _high(arm), color=colour, alpha=0.15, linewidth=0)
+        whole = arm.n_seeds >= n_seeds
+        label = f"{arm.name} ({arm.n_seeds} seeds{'' if whole else ': other starts'})"
+        style = {"linewidth": 1.8} if whole else {"linewidth": 1.0, "linestyle": "--", "alpha": 0.7}
+        axes.plot(x, y, marker="o", color=colour, label=label, **style)
+        if whole:
+            axes.fill_between(x, _low(arm), _high(arm), color=colour, alpha=0.15, linewidth=0)
     means = [size.map50.mean for arm in results.arms for size in arm.sizes]
     # Bands of two seeds reach far beyond what a quality can be.
     limits = max(0.0, min(means) - MARGIN), min(1.0, max(means) + MARGIN)
