@@ -81,7 +81,7 @@ def _unproven(first: str, advised: str, known: Mapping[str, Interval]) -> str:
     if first == advised:
         return ""
     found = known[first]
-    return f"; {first} is ahead of it ({found.mean:+.3f}), unproven with {found.n} seeds"
+    return f"; {first} is ahead of it ({found.mean:+.3f}, n = {found.n}), but unproven"
 
 
 def _more_seeds(best: Interval) -> str:

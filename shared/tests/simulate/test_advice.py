@@ -55,7 +55,7 @@ def test_what_is_ahead_on_few_seeds_hides_nothing_that_is_proven() -> None:
     few = arm("badge", interval([0.01, 0.12]))
     found = advise([arm("random", None), few, arm("entropy", interval(GAINS))], "images")
     assert found.strategy == "entropy"
-    assert found.words.endswith("; badge is ahead of it (+0.065), unproven with 2 seeds")
+    assert found.words.endswith("; badge is ahead of it (+0.065, n = 2), but unproven")
     alone = advise([few, arm("entropy", interval([0.001, -0.001, 0.0]))], "images")
     assert alone.strategy == "random"
     assert "the nearest is badge" in alone.words
