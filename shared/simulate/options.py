@@ -72,7 +72,7 @@ class Cell(Frozen):
         repeat: 0, or the number of another training seed on the same choice.
         balanced: trained with class-balanced batches.
         full_pool: one round that takes everything.
-        n_rounds: after the start.
+        n_rounds: after the start; of a full pool, the rounds whose trainings its one is as long as.
     """
 
     strategy: str
@@ -119,6 +119,7 @@ def cells_of(options: SimulationOptions, part: tuple[int, int] = (1, 1)) -> Iter
         if options.balanced:
             yield Cell(strategy=BASELINE, seed=seed, n_rounds=baseline_rounds, balanced=True)
         if options.full_pool:
-            yield Cell(strategy=BASELINE, seed=seed, n_rounds=1, full_pool=True)
+            length = 1 if options.warm_iterations is None else baseline_rounds
+            yield Cell(strategy=BASELINE, seed=seed, n_rounds=length, full_pool=True)
         if seed < options.repeats:
             yield Cell(strategy=BASELINE, seed=seed, n_rounds=options.rounds, repeat=1)

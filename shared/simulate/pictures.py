@@ -25,7 +25,8 @@ def draw_curves(results: SimulationResults, axis: Axis, path: Path) -> None:
     for arm in results.arms:
         if arm.name == FULL_POOL:
             full = arm.sizes[-1].map50.mean
-            axes.axhline(full, color=GREY, linestyle=":", label=f"whole pool ({full:.3f})")
+            label = f"whole pool ({full:.3f}, {arm.n_seeds} seeds)"
+            axes.axhline(full, color=GREY, linestyle=":", label=label)
             continue
         colour = GREY if arm.name == BASELINE else next(colours)
         x = [_labels(size, axis) for size in arm.sizes]

@@ -122,8 +122,11 @@ class Replay:
     def _request(self, cell: Cell, index: int, model: int) -> RoundCreate:
         options = self._options
         training: dict[str, int | str] = {"seed": cell.training_seed, "balance": cell.balanced}
-        if options.warm_iterations is not None and not cell.full_pool:
-            training |= {"iterations": options.warm_iterations, "base": f"{OWN_MODEL}{model}"}
+        if options.warm_iterations is not None:
+            # The whole pool comes in one round, which trains as long as all of random's together.
+            n_rounds = cell.n_rounds if cell.full_pool else 1
+            iterations = options.warm_iterations * n_rounds
+            training |= {"iterations": iterations, "base": f"{OWN_MODEL}{model}"}
         budget = 100_000 if cell.full_pool else options.budget
         return RoundCreate(
             strategy=strategy_of(cell),

@@ -53,7 +53,7 @@ def simulate(
             "another --output"
         )
         raise BadRequest(msg)
-    missing = [c for c in wanted if _is_missing(c, finished.get(c.slug))]
+    missing = [c for c in wanted if is_missing(c, finished.get(c.slug))]
     if missing:
         options.output.mkdir(parents=True, exist_ok=True)
         runs_already = SimulationRunning(f"a simulation runs already in {options.output}")
@@ -82,12 +82,13 @@ def report(options: SimulationOptions) -> SimulationResults:
     return results
 
 
-def _is_missing(cell: Cell, record: CellRecord | None) -> bool:
+def is_missing(cell: Cell, record: CellRecord | None) -> bool:
+    """Tell whether a cell has to be made, or goes on further than its record."""
     if record is None:
         return True
     # A cell that stopped early has used up its pool.
-    labelled = record.points[-1].n_images
-    return record.cell.n_rounds < cell.n_rounds and labelled < record.dataset.n_pool
+    used_up = record.points[-1].n_images >= record.dataset.n_pool and not cell.full_pool
+    return record.cell.n_rounds < cell.n_rounds and not used_up
 
 
 def _run(

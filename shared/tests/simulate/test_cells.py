@@ -8,7 +8,7 @@ from shared.cli.simulate import read_part
 from shared.errors import BadRequest
 from shared.simulate.options import Cell, SimulationOptions, cells_of
 from shared.simulate.records import CellStore
-from shared.simulate.run import report
+from shared.simulate.run import is_missing, report
 from shared.tests.simulate.cells import record
 from shared.tests.simulate.test_statistics import arms
 
@@ -36,6 +36,28 @@ def test_random_may_go_on_longer() -> None:
         ("random", 6),
         ("entropy", 2),
     }
+
+
+def full_pool(n_rounds: int, warm: int | None = 100) -> Cell:
+    options = OPTIONS.model_copy(
+        update={"full_pool": True, "baseline_rounds": n_rounds, "warm_iterations": warm}
+    )
+    return next(c for c in cells_of(options) if c.full_pool)
+
+
+def test_the_whole_pool_is_trained_as_long_as_the_longest_curve() -> None:
+    assert full_pool(6).n_rounds == 6
+    # Each training begins at the base and all are of one length.
+    assert full_pool(6, warm=None).n_rounds == 1
+
+
+def test_a_whole_pool_that_was_trained_too_short_is_missing() -> None:
+    done = record("random", 0, [(10, 20, 0.4), (200, 400, 0.6)])
+    whole = done.model_copy(update={"cell": full_pool(6)})
+    assert not is_missing(full_pool(6), whole)
+    assert is_missing(full_pool(7), whole)
+    # Not so a curve whose pool is used up.
+    assert not is_missing(done.cell.model_copy(update={"n_rounds": 9}), done)
 
 
 def test_unequal_cells_have_unequal_names() -> None:
