@@ -13,6 +13,8 @@ from shared.models.registry import Engine
 
 PREFIX = "FOVEA_"
 INSECURE_DEFAULT = "insecure-default"
+# What surrounds a network has Python's lock: one process does not keep more cores busy.
+CORES_OF_A_WORKER = 4
 LOOPBACK_HOSTS = frozenset({"127.0.0.1", "localhost", "::1"})
 
 # Read by the tests, the Makefile or compose itself, never by a service.
@@ -153,6 +155,12 @@ class Settings(BaseSettings):
         description="Processes of the inference API on one machine, behind its one port; the cores "
         "are divided among them.",
     )
+    inference_workers: int = Field(
+        default=0,
+        ge=0,
+        description="Inference workers of one machine; the cores are divided among them. 0: one "
+        "for every four cores, or one alone where `FOVEA_THREADS` is set.",
+    )
 
     @field_validator("engine", mode="before")
     @classmethod
@@ -178,6 +186,24 @@ class Settings(BaseSettings):
     def _backend_urls(self) -> dict[str, str]:
         names = ("database_url", "broker_url", "object_store_url", "vector_store_url", "mlflow_url")
         return {name: getattr(self, name) for name in names}
+
+    @property
+    def n_inference_workers(self) -> int:
+        """Return how many inference workers this machine has."""
+        cores = 1 if self.threads else os.cpu_count() or 1
+        return self.inference_workers or max(1, cores // CORES_OF_A_WORKER)
+
+    def divided(self, n: int) -> "Settings":
+        """Return the settings of one of `n` processes that share the machine.
+
+        Cores, unless threads are given, and rates are divided. What bounds memory is not: each
+        process must be able to hold the largest image.
+        """
+        if n == 1:
+            return self
+        threads = self.threads or max(1, (os.cpu_count() or 1) // n)
+        rate = self.fetch_rate_per_s / n
+        return self.model_copy(update={"threads": threads, "fetch_rate_per_s": rate})
 
     @property
     def allowed_ingest_roots(self) -> tuple[Path, ...]:

@@ -9,7 +9,7 @@ from fastapi import FastAPI
 from inference_service.app.api.batches import router as batches
 from inference_service.app.api.endpoints import router
 from inference_service.app.api.search import router as search
-from inference_service.app.processes import end_with_launcher, share_of
+from inference_service.app.processes import end_with_launcher
 from inference_service.app.wiring import Dependencies, build
 from shared.service import create_service
 from shared.settings import Settings, load_settings
@@ -19,7 +19,8 @@ def create_app(
     settings: Settings | None = None, build: Callable[[Settings], Dependencies] = build
 ) -> FastAPI:
     """Return the application on what `build` makes."""
-    chosen = share_of(settings or load_settings())
+    given = settings or load_settings()
+    chosen = given.divided(given.inference_processes)
     end_with_launcher()
 
     @asynccontextmanager

@@ -54,19 +54,6 @@ def emptied(folder: Path) -> Path:
     return folder
 
 
-def share_of(settings: Settings) -> Settings:
-    """Return the settings of one process: cores, unless threads are given, and rates are divided.
-
-    What bounds memory is not: each process must be able to hold the largest image.
-    """
-    n = settings.inference_processes
-    if n == 1:
-        return settings
-    threads = settings.threads or max(1, (os.cpu_count() or 1) // n)
-    rate = settings.fetch_rate_per_s / n
-    return settings.model_copy(update={"threads": threads, "fetch_rate_per_s": rate})
-
-
 def end_with_launcher() -> None:
     """Have one of several processes end when the one that started it is gone.
 

@@ -146,7 +146,8 @@ def _is_scoring_of_another_version(job: JobView, other: JobView) -> bool:
 
 def main() -> None:
     """Be the worker of the queue `inference` until told to stop."""
-    run_worker("inference", load_settings(), build)
+    settings = load_settings()
+    run_worker("inference", settings.divided(settings.n_inference_workers), build)
 
 
 if __name__ == "__main__":

@@ -1,16 +1,18 @@
 """Measure Bayesian pool scoring against Ultralytics' plain prediction, in the same run.
 
-    python -m inference_service.scripts.bench_inference [--images 256] [--repeats 5] [--photos DIR]
+    python -m inference_service.scripts.bench_inference [--images N] [--repeats 5] [--photos DIR]
 
 Every system begins with JPEG files of 640x480 on disk and ends with its results stored: those of
 Ultralytics are boxes in a text file; Fovea's are boxes, all class scores, ten stochastic passes,
 uncertainty and embedding in Parquet shards and the vector index. yolov8n, trained, 640 pixels.
+Fovea has as many workers as its stack would have here, one for every four cores.
 Ultralytics gets all cores, streaming, rectangular input and the fastest of several batch sizes.
 Repeats are interleaved, so that other work on the machine meets all; the median counts.
 """
 
 import argparse
 import json
+import multiprocessing
 import os
 import shutil
 import statistics
@@ -18,6 +20,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -32,9 +35,10 @@ from rich.table import Table
 from inference_service.app.core.engines import Engines, this_machine
 from inference_service.app.core.loading import RuntimeOptions
 from inference_service.app.core.runtime import DetectorRuntime
+from inference_service.app.models.schemas import ScoringPart
 from inference_service.app.services.index import Index
 from inference_service.app.services.loaded import LoadedModel
-from inference_service.app.services.scoring import Scorer
+from inference_service.app.services.scoring import PART_IMAGES, Scorer
 from shared.demo.digits import make_batch
 from shared.detector.dropout import add_head_dropout
 from shared.detector.package import BASES, PackageOptions, load_package, save_package
@@ -42,7 +46,7 @@ from shared.detector.ultralytics_env import YOLO, torch_utils
 from shared.models.data import ImageView, ProjectView, Split
 from shared.models.registry import ScoringCreate
 from shared.objects.wiring import object_store
-from shared.settings import Settings
+from shared.settings import Settings, load_settings
 from shared.vectors.wiring import vector_store
 
 WIDTH, HEIGHT = 640, 480
@@ -51,6 +55,8 @@ TURNS = 3
 N_PASSES = 10
 PROJECT = "bench"
 console = Console()
+# The scorer of a process that is a worker.
+WORKER: list[Scorer] = []
 
 System = Callable[[], None]
 
@@ -80,7 +86,9 @@ class Report:
 def main() -> None:
     """Measure, print a table and write the report."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--images", type=int, default=256)
+    parser.add_argument(
+        "--images", type=int, default=0, help="Unset: 256 for each inference worker."
+    )
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument(
         "--photos", type=Path, help="Folder of 640x480 JPEGs; unset: digits on photos."
@@ -96,13 +104,12 @@ def main() -> None:
 
 
 def run(folder: Path, n_images: int, repeats: int, photos: Path | None) -> Report:
-    """Return the measurements of `n_images`."""
+    """Return the measurements of `n_images`; of 0, of a part for each worker."""
+    n_images = n_images or PART_IMAGES * load_settings().n_inference_workers
     files = photos_of(photos, n_images) if photos else make_photos(folder / "made", n_images)
     package = make_package(folder / "package")
     torch_utils.NUM_THREADS = os.cpu_count() or 1
-    engines = Engines(folder / "engines.json", RuntimeOptions())
-    runtime = engines.load(package)
-    fovea = Fovea(folder, files, runtime)
+    fovea = Fovea(folder, files, package)
     pytorch, openvino = (
         Ultralytics(folder, files, "pytorch"),
         Ultralytics(folder, files, "openvino"),
@@ -124,6 +131,7 @@ def run(folder: Path, n_images: int, repeats: int, photos: Path | None) -> Repor
                 console.print(
                     f"repeat {repeat}: {name}: {n_images / seconds[name][-1]:.1f} images/s"
                 )
+    fovea.close()
     speed = {name: n_images / statistics.median(each) for name, each in seconds.items()}
     plain = seconds["fovea_deterministic"]
     shares = [1 - one / ten for one, ten in zip(plain, seconds["fovea"], strict=True)]
@@ -132,10 +140,15 @@ def run(folder: Path, n_images: int, repeats: int, photos: Path | None) -> Repor
         "ultralytics_openvino": {"batch": openvino.batch},
         "fovea": {
             "passes": N_PASSES,
-            "runtime": runtime.engine.engine,
-            "engines_images_per_s": runtime.engine.images_per_s,
+            "runtime": fovea.engine.engine,
+            "workers": fovea.n_workers,
+            "engines_images_per_s": fovea.engine.images_per_s,
         },
-        "fovea_deterministic": {"passes": 1, "runtime": runtime.engine.engine},
+        "fovea_deterministic": {
+            "passes": 1,
+            "runtime": fovea.engine.engine,
+            "workers": fovea.n_workers,
+        },
     }
     machine = this_machine(RuntimeOptions())
     return Report(
@@ -253,30 +266,72 @@ class Ultralytics:
 
 
 class Fovea:
-    """Pool scoring as a worker does it."""
+    """Pool scoring by the inference workers of this machine, each a process of its own."""
 
-    def __init__(self, folder: Path, files: Sequence[Path], runtime: DetectorRuntime) -> None:
-        """Put the files into an object store, as ingestion does."""
-        self._runtime = runtime
-        self._n_runs = 0
-        settings = Settings(
-            object_store_url=f"file:{folder}/objects", vector_store_url=f"lancedb:{folder}/vectors"
+    def __init__(self, folder: Path, files: Sequence[Path], package: Path) -> None:
+        """Put the files into an object store, as ingestion does, and start the workers."""
+        given = load_settings()
+        self.n_workers = given.n_inference_workers
+        self._settings = given.divided(self.n_workers).model_copy(
+            update={
+                "state_dir": folder,
+                "object_store_url": f"file:{folder}/objects",
+                "vector_store_url": f"lancedb:{folder}/vectors",
+            }
         )
-        self._store, self._index = object_store(settings), Index(vector_store(settings))
-        self._images = []
+        self._n_runs = 0
+        store = object_store(self._settings)
+        images = []
         for n, path in enumerate(files):
             key = f"projects/{PROJECT}/images/{n:064x}.jpg"
-            self._store.put(key, path.read_bytes())
-            self._images.append(view_of(n, key))
+            store.put(key, path.read_bytes())
+            images.append(view_of(n, key))
+        self.engine = engines_of(self._settings).choose(package)
+        self._scorer = scorer_of(self._settings, images, None)
+        self._pool = ProcessPoolExecutor(
+            self.n_workers,
+            multiprocessing.get_context("spawn"),
+            initializer=be_a_worker,
+            initargs=(self._settings, images, package),
+        )
 
     def run(self, n_passes: int) -> None:
         """Score every image as a version that nobody scored by before."""
         self._n_runs += 1
-        ready = Ready(self._runtime)
-        scorer = Scorer(Listed(self._images), self._store, self._index, ready, 100e6)
         request = ScoringCreate(model_version=self._n_runs, n_passes=max(n_passes, 2))
-        for part in scorer.plan(PROJECT, request):
-            scorer.score_part(PROJECT, part.model_copy(update={"n_passes": n_passes}), silent)
+        parts = self._scorer.plan(PROJECT, request)
+        each = [part.model_copy(update={"n_passes": n_passes}) for part in parts]
+        n_scored = sum(self._pool.map(score_part, each))
+        assert n_scored == sum(part.n_images for part in parts)  # noqa: S101
+
+    def close(self) -> None:
+        """End the workers."""
+        self._pool.shutdown()
+
+
+def be_a_worker(settings: Settings, images: Sequence[ImageView], package: Path) -> None:
+    """Have the model in memory, as a worker has after its first part."""
+    runtime = engines_of(settings).load(package)
+    WORKER.append(scorer_of(settings, images, runtime))
+
+
+def score_part(part: ScoringPart) -> int:
+    """Score a part in a worker and return the number of its images."""
+    return WORKER[0].score_part(PROJECT, part, silent).n_scored
+
+
+def engines_of(settings: Settings) -> Engines:
+    """Return how a worker of these settings chooses its engine."""
+    options = RuntimeOptions(threads=settings.threads)
+    return Engines(settings.state_dir / "engines.json", options, settings.engine)
+
+
+def scorer_of(
+    settings: Settings, images: Sequence[ImageView], runtime: DetectorRuntime | None
+) -> Scorer:
+    """Return a worker's scorer; without a runtime it can plan."""
+    index = Index(vector_store(settings))
+    return Scorer(Listed(images), object_store(settings), index, Ready(runtime), 100e6)
 
 
 class Listed:
@@ -305,13 +360,15 @@ class Listed:
 class Ready(LoadedModel):
     """Has the model in memory, as a worker has after its first part."""
 
-    def __init__(self, runtime: DetectorRuntime) -> None:
+    def __init__(self, runtime: DetectorRuntime | None) -> None:
         """Be `runtime`, whatever is asked for."""
         self._runtime = runtime
 
     def get(self, project: str, version: int | None) -> DetectorRuntime:
         """Return it."""
         del project, version
+        if self._runtime is None:
+            raise NotImplementedError
         return self._runtime
 
 

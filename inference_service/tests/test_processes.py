@@ -14,7 +14,7 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from inference_service.app.processes import emptied, share_of
+from inference_service.app.processes import emptied
 from inference_service.tests.launched import (
     ROOT,
     Launched,
@@ -111,19 +111,6 @@ def test_a_number_of_processes_that_cannot_be_is_refused(tmp_path: Path) -> None
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert "inference_processes" in done.stderr
-
-
-@pytest.mark.parametrize(
-    ("n", "given", "threads", "rate"),
-    [(1, 0, 0, 20.0), (2, 0, 4, 10.0), (3, 5, 5, 20 / 3), (99, 0, 1, 20 / 99)],
-)
-def test_cores_and_rates_are_divided(
-    n: int, given: int, threads: int, rate: float, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("os.cpu_count", lambda: 8)
-    share = share_of(Settings(inference_processes=n, threads=given))
-    assert share.threads == threads
-    assert share.fetch_rate_per_s == pytest.approx(rate)
 
 
 def test_what_an_earlier_start_counted_is_forgotten(tmp_path: Path) -> None:

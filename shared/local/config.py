@@ -9,7 +9,8 @@ from functools import cached_property
 from pathlib import Path
 
 from shared.errors import BackendUnavailable
-from shared.local.programs import DEFAULT_PORTS, Program, programs
+from shared.local.programs import DEFAULT_PORTS, Program, port_names, programs
+from shared.settings import PREFIX, load_settings
 
 ROOT = Path(__file__).resolve().parents[2]
 STOP_S = 5
@@ -111,8 +112,11 @@ class StackConfig:
         path = self.state / "stack.json"
         before = json.loads(path.read_text())["ports"] if path.exists() else {}
         chosen: dict[str, int] = {}
-        for name, default in DEFAULT_PORTS.items():
-            wanted = before.get(name) or (default if self._fixed_ports else 0)
+        names = f"{PREFIX}THREADS", f"{PREFIX}INFERENCE_WORKERS"
+        given = {k: v for k, v in {**os.environ, **self._extra}.items() if k in names}
+        for name in port_names(load_settings(given).n_inference_workers):
+            default = DEFAULT_PORTS.get(name, 0) if self._fixed_ports else 0
+            wanted = before.get(name) or default
             chosen[name] = _free_port(wanted, taken=set(chosen.values()))
         self.__dict__.pop("ports", None)
         self.__dict__.pop("programs", None)

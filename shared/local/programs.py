@@ -56,6 +56,16 @@ class Program:
         return f"{'http' if self.ready_path else 'redis'}://127.0.0.1:{self.port}"
 
 
+# A large machine has more of them: `inference-worker-2` and so on.
+INFERENCE_WORKER = "inference-worker"
+
+
+def port_names(n_inference_workers: int) -> list[str]:
+    """Return the processes of the stack that have a port."""
+    more = (f"{INFERENCE_WORKER}-{n}" for n in range(2, n_inference_workers + 1))
+    return [*DEFAULT_PORTS, *more]
+
+
 def programs(state: Path, ports: dict[str, int]) -> list[Program]:
     """Return every process of the stack, back ends first."""
     return [
@@ -66,6 +76,11 @@ def programs(state: Path, ports: dict[str, int]) -> list[Program]:
             _worker(f"{name}-worker", f"{module}.app.worker", ports[f"{name}-worker"])
             for name, module in MODULES.items()
             if name != "gateway"
+        ),
+        *(
+            _worker(name, f"{MODULES['inference']}.app.worker", port)
+            for name, port in ports.items()
+            if name.startswith(f"{INFERENCE_WORKER}-")
         ),
         _worker("jobs", "labeling_service.app.jobs_process", ports["jobs"]),
         _dashboard(ports["dashboard"]),

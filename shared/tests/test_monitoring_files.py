@@ -78,8 +78,15 @@ def test_prometheus_asks_every_service_and_every_worker() -> None:
         job["job_name"]: set(job["static_configs"][0]["targets"])
         for job in read_yaml("monitoring/prometheus/prometheus.yml")["scrape_configs"]
     }
+    named = {
+        f"{name}:{of['port']}"
+        for job in read_yaml("monitoring/prometheus/prometheus.yml")["scrape_configs"]
+        for of in job.get("dns_sd_configs", ())
+        for name in of["names"]
+    }
     assert jobs["services"] == apis
-    assert jobs["workers"] == workers
+    assert jobs["workers"] | named == workers
+    assert named == {f"inference-worker:{PORT_OF_WORKERS}"}
     assert jobs["monitoring"] == {"localhost:9090", "alertmanager:9093"}
 
 

@@ -64,3 +64,35 @@ def test_settings_are_frozen() -> None:
 )
 def test_what_counts_as_embedded(url: str, embedded: bool) -> None:
     assert is_embedded(url) is embedded
+
+
+@pytest.mark.parametrize(
+    ("cores", "given", "threads", "n"),
+    [
+        (1, 0, 0, 1),
+        (2, 0, 0, 1),
+        (7, 0, 0, 1),
+        (8, 0, 0, 2),
+        (16, 0, 0, 4),
+        (16, 3, 0, 3),
+        (16, 0, 1, 1),
+    ],
+)
+def test_a_machine_has_an_inference_worker_for_every_four_cores(
+    cores: int, given: int, threads: int, n: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("os.cpu_count", lambda: cores)
+    assert Settings(inference_workers=given, threads=threads).n_inference_workers == n
+
+
+@pytest.mark.parametrize(
+    ("n", "given", "threads", "rate"),
+    [(1, 0, 0, 20.0), (2, 0, 4, 10.0), (3, 5, 5, 20 / 3), (99, 0, 1, 20 / 99)],
+)
+def test_processes_divide_cores_and_rates(
+    n: int, given: int, threads: int, rate: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("os.cpu_count", lambda: 8)
+    share = Settings(threads=given).divided(n)
+    assert share.threads == threads
+    assert share.fetch_rate_per_s == pytest.approx(rate)

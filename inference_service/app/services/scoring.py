@@ -29,8 +29,8 @@ from shared.predictions import (
 )
 
 SHARD_IMAGES = 64
-# About a minute's work on a small machine; what a worker takes at a time.
-PART_IMAGES = 16 * SHARD_IMAGES
+# What a worker takes at a time: a small pool keeps several busy, too.
+PART_IMAGES = 4 * SHARD_IMAGES
 DECODERS = min(4, os.cpu_count() or 1)
 # Decoded at a time: photos of 100 megapixels take 300 MB each, and the next chunk waits beside it.
 # Cut from the start of each shard, so that a restart meets equal batches and gets equal numbers.

@@ -39,6 +39,22 @@ def test_ports_and_secrets_are_for_the_owner_only_and_stay(tmp_path: Path) -> No
     assert (again.ports, again.secrets()) == (ports, secrets)
 
 
+def test_a_large_machine_has_several_inference_workers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("os.cpu_count", lambda: 16)
+    config = EmbeddedStack(tmp_path, fixed_ports=False).config
+    config.choose_ports()
+    names = [p.name for p in config.programs if p.name.startswith("inference-worker")]
+    assert sorted(names) == ["inference-worker", *(f"inference-worker-{n}" for n in (2, 3, 4))]
+    assert len({p.port for p in config.programs}) == len(config.programs)
+    fewer = {"FOVEA_INFERENCE_WORKERS": "2"}
+    config = EmbeddedStack(tmp_path, fixed_ports=False, settings=fewer).config
+    config.choose_ports()
+    assert "inference-worker-2" in config.ports
+    assert "inference-worker-3" not in config.ports
+
+
 def test_a_kept_key_that_the_database_does_not_know_is_replaced_at_the_start(
     tmp_path: Path,
 ) -> None:

@@ -14,6 +14,8 @@ FAST = {
     "FOVEA_JOB_STALE_S": "6",
     "FOVEA_RECONCILE_INTERVAL_S": "2",
     "FOVEA_MODEL_POLL_S": "0.5",
+    # Tests that kill it have to know which one works.
+    "FOVEA_INFERENCE_WORKERS": "1",
 }
 TINY = DemoSizes(pool=40, val=24, test=20)
 
