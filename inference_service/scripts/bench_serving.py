@@ -7,7 +7,8 @@ boxes of the same network: yolov8n, trained, 640 pixels. `bench_serving_plain` h
 Fovea is a whole embedded stack, asked directly (`fovea`) and through its gateway (`gateway`).
 Clients send their next photo when they have the answer to the last. While one system is measured
 the others are stopped (SIGSTOP): an idle LitServe takes a fifth of a core. Repeats are interleaved,
-so that other work on the machine meets all; the median counts.
+so that other work on the machine meets all; the median counts. On a machine with many cores
+LitServe and Fovea have several processes with a model each, one for every four of them.
 """
 
 import argparse
@@ -45,11 +46,13 @@ from inference_service.scripts.bench_serving_plain import (
     MAX_BATCH,
     PLAIN,
     YoloDetector,
+    threads_of,
 )
 from inference_service.scripts.bench_serving_systems import System, fovea, plain_server
 from shared.errors import AppError
 from shared.local.stack import stop_on_sigterm
 from shared.models.registry import Engine, EngineChoice
+from shared.settings import CORES_OF_A_WORKER
 from shared.thresholds import DEFAULT_SCORE, overlaps
 
 N_PHOTOS = 64
@@ -71,6 +74,7 @@ class Options:
     clients: tuple[int, ...]
     photos: Path | None
     engine: Engine | None
+    processes: int
 
 
 @dataclass(frozen=True)
@@ -78,6 +82,7 @@ class Report:
     """What is written.
 
     Attributes:
+        processes: with a model each, of LitServe and of Fovea; FastAPI has one with all cores.
         engine: of Fovea and of LitServe around its runtime, with the engines' images a second.
         same_boxes: share of the boxes that are those of `YOLO.predict`, by system.
         clients: by number and system, medians.
@@ -95,6 +100,7 @@ class Report:
     date: str
     seconds: float
     repeats: int
+    processes: int
     engine: EngineChoice
     batching: dict[str, float]
     same_boxes: dict[str, float]
@@ -115,11 +121,19 @@ def main() -> None:
         "--photos", type=Path, help="Folder of 640x480 JPEGs; unset: digits on photos."
     )
     parser.add_argument("--engine", choices=ENGINES, help="Unset: the fastest, measured first.")
+    parser.add_argument(
+        "--processes",
+        type=int,
+        default=max(1, (os.cpu_count() or 1) // CORES_OF_A_WORKER),
+        help="With a model each, of LitServe and of Fovea; one for every four cores.",
+    )
     parser.add_argument("--output", type=Path, default=Path("artifacts/bench/serving.json"))
     args = parser.parse_args()
-    if args.seconds <= 0 or args.repeats < 1 or min(args.clients) < 1:
-        parser.error("--seconds, --repeats and --clients must be above 0")
-    options = Options(args.seconds, args.repeats, tuple(args.clients), args.photos, args.engine)
+    if args.seconds <= 0 or min(args.repeats, args.processes, *args.clients) < 1:
+        parser.error("--seconds, --repeats, --clients and --processes must be above 0")
+    options = Options(
+        args.seconds, args.repeats, tuple(args.clients), args.photos, args.engine, args.processes
+    )
     stop_on_sigterm()
     try:
         with tempfile.TemporaryDirectory(prefix="fovea-bench-") as folder:
@@ -140,17 +154,19 @@ def run(folder: Path, options: Options) -> Report:
     photos = [path.read_bytes() for path in files]
     package = make_package(folder / "package")
     # Measured once for all, for the second time may say otherwise.
-    engine = Engines(folder / "engines.json", RuntimeOptions(), options.engine).choose(package)
+    n = options.processes
+    runtime = RuntimeOptions(threads=threads_of(n))
+    engine = Engines(folder / "engines.json", runtime, options.engine).choose(package)
     forms = [form_of(photo) for photo in photos]
     with ExitStack() as running:
         systems = []
         for name in PLAIN:
-            systems.append(running.enter_context(plain_server(name, folder, package, engine)))
+            systems.append(running.enter_context(plain_server(name, folder, package, engine, n)))
             console.print(f"started {name}")
-        direct, gateway = running.enter_context(fovea(folder, package, engine))
+        direct, gateway = running.enter_context(fovea(folder, package, engine, n))
         console.print("started the embedded stack")
         systems += [direct, gateway]
-        same = same_boxes(systems, photos, forms, YoloDetector(package))
+        same = same_boxes(systems, photos, forms, YoloDetector(package, threads_of(1)))
         busy = time.process_time()
         started = time.perf_counter()
         measured = measured_of(systems, forms, options)
@@ -160,7 +176,7 @@ def run(folder: Path, options: Options) -> Report:
                 added_p50_ms(direct.target, gateway.target, forms, options.seconds)
                 for _ in range(options.repeats)
             ]
-    machine = this_machine(RuntimeOptions())
+    machine = this_machine(runtime)
     clients = {n: {name: median(each) for name, each in by.items()} for n, by in measured.items()}
     return Report(
         cpu=machine,
@@ -171,6 +187,7 @@ def run(folder: Path, options: Options) -> Report:
         date=f"{datetime.now(UTC):%Y-%m-%d}",
         seconds=options.seconds,
         repeats=options.repeats,
+        processes=n,
         engine=engine,
         batching={"max_batch": MAX_BATCH, "litserve_timeout_s": BATCH_TIMEOUT_S},
         same_boxes=same,

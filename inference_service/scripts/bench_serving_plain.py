@@ -1,6 +1,6 @@
 """What serving is measured beside: plain servers around one model, as a careful user writes them.
 
-    python -m inference_service.scripts.bench_serving_plain NAME PORT PACKAGE ENGINE
+    python -m inference_service.scripts.bench_serving_plain NAME PORT PACKAGE ENGINE N_PROCESSES
 
 `fastapi` and `litserve` ask `YOLO.predict`; `litserve_same_runtime` asks Fovea's own runtime in
 ENGINE for all that the service answers. They give and take what the service does: an image as the
@@ -52,11 +52,11 @@ class Detector(Protocol):
 
 
 class YoloDetector:
-    """`YOLO.predict`, on all cores."""
+    """`YOLO.predict`."""
 
-    def __init__(self, package: Path) -> None:
+    def __init__(self, package: Path, threads: int) -> None:
         """Load the weights of a package."""
-        torch_utils.NUM_THREADS = os.cpu_count() or 1
+        torch_utils.NUM_THREADS = threads
         model, info = load_package(package)
         self._image_size = info.image_size
         self._yolo = YOLO("yolov8n.yaml", verbose=False)
@@ -84,9 +84,9 @@ class YoloDetector:
 class FoveaDetector:
     """Fovea's runtime with its ten passes, asked for what the service answers."""
 
-    def __init__(self, package: Path, engine: EngineChoice) -> None:
+    def __init__(self, package: Path, engine: EngineChoice, threads: int) -> None:
         """Load a package in an engine."""
-        self._runtime = load_runtime(package, RuntimeOptions(), engine)
+        self._runtime = load_runtime(package, RuntimeOptions(threads=threads), engine)
         self._thresholds = Thresholds.default(len(self._runtime.classes))
 
     def decode(self, data: bytes) -> Pixels:
@@ -124,9 +124,9 @@ def serve_fastapi(detector: Detector, port: int) -> None:
 class LitServed:
     """What LitServe asks for: its hooks, which it calls in a process of its own."""
 
-    def __init__(self, name: str, package: Path, engine: EngineChoice) -> None:
+    def __init__(self, name: str, package: Path, engine: EngineChoice, threads: int) -> None:
         """Keep what `setup` loads."""
-        self._given = name, package, engine
+        self._given = name, package, engine, threads
 
     def setup(self, device: str) -> None:
         """Load the model."""
@@ -146,22 +146,29 @@ class LitServed:
         return self._detector.detect(images)
 
 
-def serve_litserve(hooks: LitServed, port: int) -> None:
+def serve_litserve(hooks: LitServed, port: int, n_processes: int) -> None:
     """Serve what waits together, in LitServe."""
     # Installed for this benchmark alone; no other module may need it.
     litserve = importlib.import_module("litserve")
     api = litserve.LitAPI(max_batch_size=MAX_BATCH, batch_timeout=BATCH_TIMEOUT_S)
     for name in ("setup", "decode_request", "batch", "predict"):
         setattr(api, name, getattr(hooks, name))
-    server = litserve.LitServer(api, accelerator="cpu", timeout=False)
+    server = litserve.LitServer(
+        api, accelerator="cpu", workers_per_device=n_processes, timeout=False
+    )
     server.run(host=HOST, port=port, log_level="warning", generate_client_file=False)
 
 
-def load(name: str, package: Path, engine: EngineChoice) -> Detector:
+def load(name: str, package: Path, engine: EngineChoice, threads: int) -> Detector:
     """Return what a plain server asks."""
     if name.endswith("same_runtime"):
-        return FoveaDetector(package, engine)
-    return YoloDetector(package)
+        return FoveaDetector(package, engine, threads)
+    return YoloDetector(package, threads)
+
+
+def threads_of(n_processes: int) -> int:
+    """Return the threads of each of several processes."""
+    return max(1, (os.cpu_count() or 1) // n_processes)
 
 
 def _answer(boxes: Any) -> Answer:
@@ -181,11 +188,16 @@ def main() -> None:
     parser.add_argument("port", type=int)
     parser.add_argument("package", type=Path)
     parser.add_argument("engine", type=EngineChoice.model_validate_json)
+    parser.add_argument("n_processes", type=int)
     args = parser.parse_args()
     if args.name == "fastapi":
-        serve_fastapi(load(args.name, args.package, args.engine), args.port)
+        # One model behind one lock: it has all cores.
+        detector = load(args.name, args.package, args.engine, threads_of(1))
+        serve_fastapi(detector, args.port)
     else:
-        serve_litserve(LitServed(args.name, args.package, args.engine), args.port)
+        threads = threads_of(args.n_processes)
+        hooks = LitServed(args.name, args.package, args.engine, threads)
+        serve_litserve(hooks, args.port, args.n_processes)
 
 
 if __name__ == "__main__":

@@ -48,7 +48,9 @@ class System:
 
 
 @contextmanager
-def plain_server(name: str, folder: Path, package: Path, engine: EngineChoice) -> Iterator[System]:
+def plain_server(
+    name: str, folder: Path, package: Path, engine: EngineChoice, n_processes: int
+) -> Iterator[System]:
     """Run one of the plain servers while the block does.
 
     Raises:
@@ -57,9 +59,10 @@ def plain_server(name: str, folder: Path, package: Path, engine: EngineChoice) -
     port = _free_port()
     module = "inference_service.scripts.bench_serving_plain"
     log = folder / f"{name}.log"
+    given = [name, str(port), str(package), engine.model_dump_json(), str(n_processes)]
     with log.open("w") as output:
         process = subprocess.Popen(
-            [sys.executable, "-m", module, name, str(port), package, engine.model_dump_json()],
+            [sys.executable, "-m", module, *given],
             cwd=ROOT,
             stdin=subprocess.DEVNULL,
             stdout=output,
@@ -75,13 +78,19 @@ def plain_server(name: str, folder: Path, package: Path, engine: EngineChoice) -
 
 
 @contextmanager
-def fovea(folder: Path, package: Path, engine: EngineChoice) -> Iterator[tuple[System, System]]:
+def fovea(
+    folder: Path, package: Path, engine: EngineChoice, n_processes: int
+) -> Iterator[tuple[System, System]]:
     """Run an embedded stack that serves a package: asked directly, and through the gateway.
 
     Raises:
         BackendUnavailable: a part of it does not become ready.
     """
-    settings = {"FOVEA_ENGINE": engine.engine, "FOVEA_REQUEST_RATE_PER_S": "100000"}
+    settings = {
+        "FOVEA_ENGINE": engine.engine,
+        "FOVEA_INFERENCE_PROCESSES": str(n_processes),
+        "FOVEA_REQUEST_RATE_PER_S": "100000",
+    }
     stack = EmbeddedStack(folder / "stack", fixed_ports=False, settings=settings)
     try:
         stack.start()
