@@ -1,10 +1,8 @@
 """Shapes what simulations came to into what the page shows."""
 
-from collections.abc import Sequence
-
 import pandas as pd
 
-from shared.models.simulations import Arm, Axis, Saving, SimulationResults
+from shared.models.simulations import Arm, Axis, SimulationResults, savings_text
 
 COST = {"images": "labelled images", "boxes": "boxes"}
 CURVE_COLUMNS = ("arm", "mean", "low", "high")
@@ -16,8 +14,8 @@ VERDICT_COLUMNS = (
     "mAP50",
     "vs random, equal images",
     "vs random, equal boxes",
-    "images saved",
-    "boxes saved",
+    "images at equal mAP50",
+    "boxes at equal mAP50",
 )
 
 
@@ -51,14 +49,6 @@ def _row(arm: Arm) -> tuple[object, ...]:
         round(last.n_boxes),
         last.map50.text(),
         *(d.text("+") if d else "" for d in (arm.difference_images, arm.difference_boxes)),
-        _saved(arm.saved_images),
-        _saved(arm.saved_boxes),
+        savings_text(arm.saved_images),
+        savings_text(arm.saved_boxes),
     )
-
-
-def _saved(savings: Sequence[Saving]) -> str:
-    if not savings:
-        return ""
-    last = savings[-1]
-    ends = "" if last.low is None or last.high is None else f" ({last.low:.0%} to {last.high:.0%})"
-    return f"{'at least ' if last.bound else ''}{last.saved:.0%}{ends}"

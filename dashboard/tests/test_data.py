@@ -73,11 +73,11 @@ def test_a_single_seed_has_a_band_of_no_height_and_no_interval() -> None:
 
 def test_verdicts_say_what_was_saved_and_how_sure_that_is() -> None:
     random, entropy = verdicts(simulation("s", 0.08).results).to_dict("records")
-    assert random["images saved"] == ""
+    assert random["images at equal mAP50"] == ""
     assert entropy["seeds"] == 6
     assert entropy["vs random, equal images"].startswith("+0.0")
     assert "±" in entropy["vs random, equal images"]
-    assert "%" in entropy["images saved"]
+    assert "%" in entropy["images at equal mAP50"]
 
 
 def test_the_long_curve_has_a_row_per_round_and_metric() -> None:

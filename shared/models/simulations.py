@@ -1,5 +1,6 @@
 """What a replay simulation came to, as it is kept with a project and shown beside its own curve."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Literal
 
@@ -73,6 +74,25 @@ class Saving(Finite):
     low: float | None
     high: float | None
     bound: bool
+
+    def text(self) -> str:
+        """Return it in words: `46% fewer at 90 (32% to 50%)`."""
+        if self.bound and self.saved <= 0:
+            return f"unknown at {self.at:.0f}, random's curve ends before"
+        bound = "at least " if self.bound else ""
+        more = f"{abs(self.saved):.0%} {'fewer' if self.saved >= 0 else 'more'}"
+        ends = ""
+        if self.low is not None and self.high is not None:
+            ends = f" ({self.low:.0%} to {self.high:.0%})"
+        return f"{bound}{more} at {self.at:.0f}{ends}"
+
+
+def savings_text(savings: Sequence[Saving]) -> str:
+    """Return the saving at the largest size that random's curve tells, and the bound beyond it."""
+    told = [n for n, saving in enumerate(savings) if not saving.bound][-1:]
+    last = len(savings) - 1
+    shown = dict.fromkeys([*told, *([last] if savings else [])])
+    return ", ".join(savings[n].text() for n in shown)
 
 
 class Arm(Finite):

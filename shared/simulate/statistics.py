@@ -6,7 +6,15 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from shared.models.simulations import Arm, Axis, Interval, Saving, SimulationResults, Size
+from shared.models.simulations import (
+    Arm,
+    Axis,
+    Interval,
+    Saving,
+    SimulationResults,
+    Size,
+    savings_text,
+)
 from shared.simulate.advice import advise
 from shared.simulate.options import BASELINE, FULL_POOL, LEVEL
 from shared.simulate.records import CellRecord, Point
@@ -259,8 +267,5 @@ def _judgement(axis: str, difference: Interval | None, saved: Sequence[Saving]) 
         return f"{axis}: not distinguishable from random, {amount}"
     if difference.high < 0:
         return f"{axis}: worse than random, {amount}"
-    last = saved[-1] if saved else None
-    if last is None:
-        return f"{axis}: better than random, {amount}"
-    share = f"at least {last.saved:.0%}" if last.bound else f"{last.saved:.0%}"
-    return f"{axis}: better than random, {amount}; saves {share} of the labels at equal mAP50"
+    found = f"{axis}: better than random, {amount}"
+    return f"{found}; labels at equal mAP50: {savings_text(saved)}" if saved else found

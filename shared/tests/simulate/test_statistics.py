@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from shared.models.simulations import Saving, savings_text
 from shared.simulate.records import CellRecord
 from shared.simulate.statistics import (
     interval,
@@ -44,7 +45,7 @@ def test_a_constant_gain_is_found_whatever_the_seeds_do() -> None:
     assert [s.random_needs for s in entropy.saved_images] == pytest.approx([30, 40])
     assert not any(s.bound for s in entropy.saved_images)
     assert "better than random" in entropy.verdict
-    assert "saves 25% of the labels" in entropy.verdict
+    assert "labels at equal mAP50: 25% fewer at 30 (25% to 25%)" in entropy.verdict
 
 
 def test_noise_is_not_taken_for_a_gain() -> None:
@@ -86,7 +87,34 @@ def test_beyond_the_end_of_random_a_saving_is_only_a_bound() -> None:
     assert entropy.saved_images[-1].bound
     assert entropy.saved_images[-1].random_needs is None
     assert entropy.saved_images[-1].saved == pytest.approx(1 - 30 / 40)
-    assert "at least 25%" in entropy.verdict
+    assert "at least 25% fewer at 30" in entropy.verdict
+
+
+def saving(at: float, saved: float, *, bound: bool = False) -> Saving:
+    return Saving(
+        at=at, map50=0.5, random_needs=None, saved=saved, low=None, high=None, bound=bound
+    )
+
+
+@pytest.mark.parametrize(
+    ("savings", "words"),
+    [
+        ([], ""),
+        ([saving(60, 0.3), saving(90, 0.46)], "46% fewer at 90"),
+        (
+            [saving(90, 0.46), saving(120, 0.33, bound=True)],
+            "46% fewer at 90, at least 33% fewer at 120",
+        ),
+        # Noise let it fall below what it was at 60.
+        ([saving(60, 0.3, bound=True), saving(90, 0.2)], "20% fewer at 90"),
+        ([saving(90, -1.0)], "100% more at 90"),
+        ([saving(400, -0.3, bound=True)], "unknown at 400, random's curve ends before"),
+    ],
+)
+def test_what_is_saved_is_told_at_the_size_that_random_reaches_and_beyond(
+    savings: list[Saving], words: str
+) -> None:
+    assert savings_text(savings) == words
 
 
 def test_without_random_there_is_nothing_to_say() -> None:
