@@ -2,10 +2,11 @@
 
 import pandas as pd
 
-from shared.models.simulations import Arm, Axis, SimulationResults, savings_text
+from shared.models.simulations import Arm, Axis, SimulationResults, told_saving
+from shared.simulate.options import BASELINE
 
 COST = {"images": "labelled images", "boxes": "boxes"}
-CURVE_COLUMNS = ("arm", "mean", "low", "high")
+CURVE_COLUMNS = ("arm", "mean", "low", "high", "whole")
 VERDICT_COLUMNS = (
     "arm",
     "seeds",
@@ -22,16 +23,17 @@ VERDICT_COLUMNS = (
 def curves(results: SimulationResults, axis: Axis) -> pd.DataFrame:
     """Return one row per arm and size: arm, labels, mAP50 and the ends of its interval.
 
-    A single seed has no interval: both ends are its mean.
+    A single seed has no interval: both ends are its mean. `whole` tells whether an arm has all
+    seeds of random; one of fewer has other starts, so that only its differences compare.
     """
     rows = []
+    n_seeds = max((arm.n_seeds for arm in results.arms if arm.name == BASELINE), default=0)
     for arm in results.arms:
         for size in arm.sizes:
             paid = size.n_images if axis == "images" else size.n_boxes
             mean, low, high = size.map50.mean, size.map50.low, size.map50.high
-            rows.append(
-                (arm.name, mean, mean if low is None else low, mean if high is None else high, paid)
-            )
+            ends = mean if low is None else low, mean if high is None else high
+            rows.append((arm.name, mean, *ends, arm.n_seeds >= n_seeds, paid))
     return pd.DataFrame(rows, columns=[*CURVE_COLUMNS, COST[axis]])
 
 
@@ -49,6 +51,8 @@ def _row(arm: Arm) -> tuple[object, ...]:
         round(last.n_boxes),
         last.map50.text(),
         *(d.text("+") if d else "" for d in (arm.difference_images, arm.difference_boxes)),
-        savings_text(arm.saved_images),
-        savings_text(arm.saved_boxes),
+        *(
+            s.text() if (s := told_saving(each)) else ""
+            for each in (arm.saved_images, arm.saved_boxes)
+        ),
     )

@@ -1,5 +1,7 @@
 """What selection saves: replay simulations beside the project's own curve."""
 
+from math import ceil
+
 import altair as alt
 import pandas as pd
 import streamlit as st
@@ -11,6 +13,7 @@ from shared.models.simulations import Axis, SimulationView
 from shared.simulate.options import BASELINE, FULL_POOL
 
 OWN = "this project"
+LEGEND_COLUMNS = 2
 NEUTRAL = {BASELINE: "#6B7785", FULL_POOL: "#B0B7BF", OWN: "#111111"}
 
 
@@ -38,7 +41,8 @@ def section(desk: Desk, own: pd.DataFrame) -> None:
     with right:
         st.altair_chart(chart(view, own, "boxes"), alt="Simulated quality by boxes")
     st.caption(
-        "Lines are means over paired seeds, bands their 95 % intervals. The project's own rounds "
+        "Lines are means over paired seeds, bands their 95 % intervals; dashed ones have fewer "
+        "seeds and other starts, so that only their differences compare. The project's own rounds "
         "are measured on its own test images and trained by its own settings: compare the shapes."
     )
     st.dataframe(verdicts(view.results), hide_index=True)
@@ -59,24 +63,32 @@ def chart(view: SimulationView, own: pd.DataFrame, axis: Axis) -> alt.LayerChart
         "arm:N",
         title=None,
         scale=alt.Scale(domain=shown, range=[colours[name] for name in shown]),
-        legend=alt.Legend(orient="top", columns=2, labelLimit=260, symbolOpacity=1),
+        legend=alt.Legend(orient="top", columns=LEGEND_COLUMNS, labelLimit=260, symbolOpacity=1),
     )
-    base = alt.Chart(table).encode(x=x, color=colour)
     y = alt.Y("mean:Q", title="mAP50 on test", scale=alt.Scale(zero=False, nice=True))
     tips = [
         alt.Tooltip("arm:N"),
         alt.Tooltip(f"{cost}:Q", format=".0f"),
         alt.Tooltip("mean:Q", title="mAP50", format=".3f"),
     ]
-    band = base.mark_area(opacity=0.13).encode(y=alt.Y("low:Q", title=""), y2="high:Q")
-    line = base.mark_line(point=True).encode(y=y, tooltip=tips)
+    # The whole pool lies far to the right of what is compared: it is a height, not a curve.
+    line_of = alt.Chart(table[table["arm"] != FULL_POOL]).encode(x=x, color=colour)
+    whole = line_of.transform_filter(alt.datum.whole)
+    band = whole.mark_area(opacity=0.13).encode(y=alt.Y("low:Q", title=""), y2="high:Q")
+    dashed = alt.StrokeDash(
+        "whole:N", legend=None, scale=alt.Scale(domain=[True, False], range=[[1, 0], [4, 4]])
+    )
+    line = line_of.mark_line(point=True).encode(y=y, tooltip=tips, strokeDash=dashed)
+    top = alt.Chart(table[table["arm"] == FULL_POOL].groupby("arm", as_index=False).last())
+    height = top.mark_rule(strokeDash=[2, 3], size=2).encode(y=y, color=colour, tooltip=tips)
     real = (
         alt.Chart(mine)
         .encode(x=x, y=y, color=colour, tooltip=tips)
         .mark_line(point=alt.OverlayMarkDef(shape="diamond", size=90), strokeDash=[6, 3])
     )
-    layers = (band, line, real) if len(mine) else (band, line)
-    return alt.layer(*layers).properties(height=360)
+    layers = (band, line, height, real) if len(mine) else (band, line, height)
+    # The legend takes of the height.
+    return alt.layer(*layers).properties(height=420 + 22 * ceil(len(shown) / LEGEND_COLUMNS))
 
 
 def _title(view: SimulationView) -> str:

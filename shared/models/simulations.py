@@ -80,19 +80,32 @@ class Saving(Finite):
         if self.bound and self.saved <= 0:
             return f"unknown at {self.at:.0f}, random's curve ends before"
         bound = "at least " if self.bound else ""
-        more = f"{abs(self.saved):.0%} {'fewer' if self.saved >= 0 else 'more'}"
-        ends = ""
-        if self.low is not None and self.high is not None:
-            ends = f" ({self.low:.0%} to {self.high:.0%})"
-        return f"{bound}{more} at {self.at:.0f}{ends}"
+        return f"{bound}{_amount(self.saved)} at {self.at:.0f}{self._ends()}"
+
+    def _ends(self) -> str:
+        if self.low is None or self.high is None:
+            return ""
+        signs = {share >= 0 for share in (self.low, self.saved, self.high)}
+        if len(signs) > 1:
+            return f" ({_amount(self.low)} to {_amount(self.high)})"
+        low, high = sorted((abs(self.low), abs(self.high)))
+        return f" ({low:.0%} to {high:.0%})"
+
+
+def _amount(share: float) -> str:
+    return f"{abs(share):.0%} {'fewer' if share >= 0 else 'more'}"
+
+
+def told_saving(savings: Sequence[Saving]) -> Saving | None:
+    """Return the saving at the largest size that random's curve tells; else the last bound."""
+    told = [saving for saving in savings if not saving.bound] or savings
+    return told[-1] if told else None
 
 
 def savings_text(savings: Sequence[Saving]) -> str:
-    """Return the saving at the largest size that random's curve tells, and the bound beyond it."""
-    told = [n for n, saving in enumerate(savings) if not saving.bound][-1:]
-    last = len(savings) - 1
-    shown = dict.fromkeys([*told, *([last] if savings else [])])
-    return ", ".join(savings[n].text() for n in shown)
+    """Return in words what was saved where random's curve tells it, and the bound beyond."""
+    shown = (told_saving(savings), *savings[-1:])
+    return ", ".join(dict.fromkeys(saving.text() for saving in shown if saving))
 
 
 class Arm(Finite):

@@ -90,10 +90,15 @@ def test_beyond_the_end_of_random_a_saving_is_only_a_bound() -> None:
     assert "at least 25% fewer at 30" in entropy.verdict
 
 
-def saving(at: float, saved: float, *, bound: bool = False) -> Saving:
-    return Saving(
-        at=at, map50=0.5, random_needs=None, saved=saved, low=None, high=None, bound=bound
-    )
+def saving(
+    at: float,
+    saved: float,
+    *,
+    bound: bool = False,
+    ends: tuple[float | None, float | None] = (None, None),
+) -> Saving:
+    low, high = ends
+    return Saving(at=at, map50=0.5, random_needs=None, saved=saved, low=low, high=high, bound=bound)
 
 
 @pytest.mark.parametrize(
@@ -108,6 +113,9 @@ def saving(at: float, saved: float, *, bound: bool = False) -> Saving:
         # Noise let it fall below what it was at 60.
         ([saving(60, 0.3, bound=True), saving(90, 0.2)], "20% fewer at 90"),
         ([saving(90, -1.0)], "100% more at 90"),
+        ([saving(90, 0.46, ends=(0.31, 0.5))], "46% fewer at 90 (31% to 50%)"),
+        ([saving(180, -0.06, ends=(-0.28, -0.01))], "6% more at 180 (1% to 28%)"),
+        ([saving(120, 0.26, ends=(-0.34, 0.33))], "26% fewer at 120 (34% more to 33% fewer)"),
         ([saving(400, -0.3, bound=True)], "unknown at 400, random's curve ends before"),
     ],
 )
