@@ -6,7 +6,7 @@ from shared.models.simulations import Arm, Axis, SimulationResults, told_saving
 from shared.simulate.options import BASELINE
 
 COST = {"images": "labelled images", "boxes": "boxes"}
-CURVE_COLUMNS = ("arm", "mean", "low", "high", "whole")
+CURVE_COLUMNS = ("arm", "mean", "low", "high", "paired")
 VERDICT_COLUMNS = (
     "arm",
     "seeds",
@@ -23,7 +23,7 @@ VERDICT_COLUMNS = (
 def curves(results: SimulationResults, axis: Axis) -> pd.DataFrame:
     """Return one row per arm and size: arm, labels, mAP50 and the ends of its interval.
 
-    A single seed has no interval: both ends are its mean. `whole` tells whether an arm has all
+    A single seed has no interval: both ends are its mean. `paired` tells whether an arm has all
     seeds of random; one of fewer has other starts, so that only its differences compare.
     """
     rows = []

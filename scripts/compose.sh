@@ -16,6 +16,16 @@ write_secrets() {
   echo "wrote .env with fresh secrets"
 }
 
+# To compose it is a number of containers; 0, "one for every four cores", would be none.
+need_workers() {
+  local given
+  given=${FOVEA_INFERENCE_WORKERS-$(sed -n 's/^FOVEA_INFERENCE_WORKERS=//p' .env)}
+  if [ "${given:-1}" = 0 ]; then
+    echo "error: FOVEA_INFERENCE_WORKERS must be 1 or more: compose cannot count cores" >&2
+    exit 1
+  fi
+}
+
 need_docker() {
   if ! docker compose version >/dev/null 2>&1; then
     echo "error: docker compose is not installed; without Docker run 'make local'" >&2
@@ -37,6 +47,7 @@ case "${1:-}" in
   up)
     need_docker
     [ -f .env ] || write_secrets
+    need_workers
     docker compose up --build --detach --wait
     grep -q '^FOVEA_API_KEY=' .env || make_api_key
     docker compose ps

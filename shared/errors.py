@@ -82,6 +82,10 @@ class BackendUnavailable(AppError):
     headers: ClassVar[dict[str, str]] = {"Retry-After": "5"}
 
 
+class ComesLater(BackendUnavailable):
+    """Nothing is down: another job has to end first; the message names it."""
+
+
 class JobInterrupted(AppError):
     """Something outside ended the work half-way; another attempt can go on with it."""
 

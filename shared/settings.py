@@ -7,7 +7,7 @@ from typing import Literal, Self
 from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, field_validator, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from shared.models.registry import Engine
 
@@ -15,6 +15,8 @@ PREFIX = "FOVEA_"
 INSECURE_DEFAULT = "insecure-default"
 # What surrounds a network has Python's lock: one process does not keep more cores busy.
 CORES_OF_A_WORKER = 4
+# A gigabyte each while they score; and one at a time writes the index.
+MOST_WORKERS = 8
 LOOPBACK_HOSTS = frozenset({"127.0.0.1", "localhost", "::1"})
 
 # Read by the tests, the Makefile or compose itself, never by a service.
@@ -159,7 +161,8 @@ class Settings(BaseSettings):
         default=0,
         ge=0,
         description="Inference workers of one machine; the cores are divided among them. 0: one "
-        "for every four cores, or one alone where `FOVEA_THREADS` is set.",
+        "for every four cores, at most 8, or one alone where `FOVEA_THREADS` is set; compose "
+        "needs 1 or more.",
     )
 
     @field_validator("engine", mode="before")
@@ -191,7 +194,7 @@ class Settings(BaseSettings):
     def n_inference_workers(self) -> int:
         """Return how many inference workers this machine has."""
         cores = 1 if self.threads else os.cpu_count() or 1
-        return self.inference_workers or max(1, cores // CORES_OF_A_WORKER)
+        return self.inference_workers or min(max(1, cores // CORES_OF_A_WORKER), MOST_WORKERS)
 
     def divided(self, n: int) -> "Settings":
         """Return the settings of one of `n` processes that share the machine.
@@ -231,6 +234,23 @@ class Settings(BaseSettings):
         return self.cache_dir / "base-models"
 
 
+class _Given(Settings):
+    """Settings of nothing but what is given: not of this process' environment."""
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Return the one source."""
+        del settings_cls, env_settings, dotenv_settings, file_secret_settings
+        return (init_settings,)
+
+
 def is_embedded(url: str) -> bool:
     """Tell whether a URL stays on this machine: a file, or a loopback address."""
     parts = urlsplit(url)
@@ -259,4 +279,4 @@ def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
         for name in Settings.model_fields
         if PREFIX + name.upper() in given
     }
-    return Settings.model_validate(values)
+    return _Given.model_validate(values)

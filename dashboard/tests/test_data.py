@@ -57,7 +57,7 @@ def test_the_curve_has_a_row_per_measured_round_and_marks_production() -> None:
 def test_simulated_curves_have_a_row_per_arm_and_size_with_their_intervals() -> None:
     results = simulation("s", 0.08).results
     table = curves(results, "boxes")
-    assert list(table.columns) == ["arm", "mean", "low", "high", "whole", "boxes"]
+    assert list(table.columns) == ["arm", "mean", "low", "high", "paired", "boxes"]
     assert table["arm"].tolist() == ["random"] * 4 + ["entropy"] * 3
     assert table["boxes"].tolist()[:4] == [20, 40, 60, 80]
     assert (table["low"] < table["mean"]).all()

@@ -41,9 +41,10 @@ def section(desk: Desk, own: pd.DataFrame) -> None:
     with right:
         st.altair_chart(chart(view, own, "boxes"), alt="Simulated quality by boxes")
     st.caption(
-        "Lines are means over paired seeds, bands their 95 % intervals; dashed ones have fewer "
-        "seeds and other starts, so that only their differences compare. The project's own rounds "
-        "are measured on its own test images and trained by its own settings: compare the shapes."
+        "Lines are means over paired seeds, bands their 95 % intervals; those with dots on dashes "
+        "have fewer seeds and other starts, so that only their differences compare. The project's "
+        "own rounds are measured on its own test images and trained by its own settings: compare "
+        "the shapes."
     )
     st.dataframe(verdicts(view.results), hide_index=True)
     st.markdown("\n".join(f"- **{arm.name}**: {arm.verdict}" for arm in view.results.arms))
@@ -73,10 +74,10 @@ def chart(view: SimulationView, own: pd.DataFrame, axis: Axis) -> alt.LayerChart
     ]
     # The whole pool lies far to the right of what is compared: it is a height, not a curve.
     line_of = alt.Chart(table[table["arm"] != FULL_POOL]).encode(x=x, color=colour)
-    whole = line_of.transform_filter(alt.datum.whole)
-    band = whole.mark_area(opacity=0.13).encode(y=alt.Y("low:Q", title=""), y2="high:Q")
+    paired = line_of.transform_filter(alt.datum.paired)
+    band = paired.mark_area(opacity=0.13).encode(y=alt.Y("low:Q", title=""), y2="high:Q")
     dashed = alt.StrokeDash(
-        "whole:N", legend=None, scale=alt.Scale(domain=[True, False], range=[[1, 0], [4, 4]])
+        "paired:N", legend=None, scale=alt.Scale(domain=[True, False], range=[[1, 0], [4, 4]])
     )
     line = line_of.mark_line(point=True).encode(y=y, tooltip=tips, strokeDash=dashed)
     top = alt.Chart(table[table["arm"] == FULL_POOL].groupby("arm", as_index=False).last())

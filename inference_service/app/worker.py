@@ -1,6 +1,7 @@
 """The inference worker: scores stored images and rebuilds the vector index."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 
 from inference_service.app.models.schemas import (
     BatchJob,
@@ -12,10 +13,11 @@ from inference_service.app.models.schemas import (
     ScoringPart,
 )
 from inference_service.app.services.batch_files import delete_files
+from inference_service.app.services.loaded import LoadedModel
 from inference_service.app.wiring import WorkerParts, build_worker
-from shared.errors import BackendUnavailable
+from shared.errors import ComesLater
 from shared.jobs.in_parts import Parts, run_in_parts
-from shared.jobs.parts import Part
+from shared.jobs.parts import Part, waiting_part
 from shared.jobs.retire import deletion_kind
 from shared.jobs.worker import JobContext, TaskFunction, run_worker
 from shared.models.batches import BATCH_KIND
@@ -63,7 +65,8 @@ def _scoring_tasks(parts: WorkerParts) -> Mapping[str, TaskFunction]:
 
     def score_part(context: JobContext) -> ScoredPart:
         part = ScoringPart.model_validate(context.job.payload)
-        return parts.scorer.score_part(context.job.project, part, context.progress)
+        with forgotten_at_the_end(context, parts.loaded):
+            return parts.scorer.score_part(context.job.project, part, context.progress)
 
     return {"inference.score": score, "inference.score_part": score_part}
 
@@ -90,7 +93,8 @@ def _batch_tasks(parts: WorkerParts) -> Mapping[str, TaskFunction]:
 
     def batch_part(context: JobContext) -> BatchPartResult:
         part = BatchPart.model_validate(context.job.payload)
-        return parts.answerer.answer(context.job.project, part, context.progress)
+        with forgotten_at_the_end(context, parts.loaded):
+            return parts.answerer.answer(context.job.project, part, context.progress)
 
     def delete_batch(context: JobContext) -> DeletedFiles:
         given = BatchJob.model_validate(context.job.payload)
@@ -118,6 +122,20 @@ def _search_tasks(parts: WorkerParts) -> Mapping[str, TaskFunction]:
     return {"inference.reindex": reindex, "inference.map": make_map}
 
 
+@contextmanager
+def forgotten_at_the_end(context: JobContext, loaded: LoadedModel) -> Iterator[None]:
+    """Let go of the model after a part that no other of its job waits behind.
+
+    A worker that only helps does not hear how the job itself ends.
+    """
+    try:
+        yield
+    finally:
+        parent = context.job.parent_id
+        if parent is None or waiting_part(context.store, parent) is None:
+            loaded.forget()
+
+
 def wait_for_older(context: JobContext) -> None:
     """See that no older job of the project is under way that this one would get in the way of.
 
@@ -125,7 +143,7 @@ def wait_for_older(context: JobContext) -> None:
     would lose what goes in after the old one is gone and before its shard is there.
 
     Raises:
-        BackendUnavailable: one is; this job is put back until it is over.
+        ComesLater: one is; this job is put back until it is over.
     """
     job = context.job
     for kind in ("inference.score", "inference.reindex"):
@@ -134,7 +152,7 @@ def wait_for_older(context: JobContext) -> None:
                 older = (other.created_at, other.id) < (job.created_at, job.id)
                 if older and not _is_scoring_of_another_version(job, other):
                     msg = f"{other.kind} {other.id} comes first"
-                    raise BackendUnavailable(msg)
+                    raise ComesLater(msg)
 
 
 def _is_scoring_of_another_version(job: JobView, other: JobView) -> bool:

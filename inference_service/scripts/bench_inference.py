@@ -105,7 +105,10 @@ def main() -> None:
 
 def run(folder: Path, n_images: int, repeats: int, photos: Path | None) -> Report:
     """Return the measurements of `n_images`; of 0, of a part for each worker."""
-    n_images = n_images or PART_IMAGES * load_settings().n_inference_workers
+    at_once = PART_IMAGES * load_settings().n_inference_workers
+    if at_once > PART_IMAGES and n_images % at_once:
+        sys.exit(f"--images {n_images}: must be a multiple of {at_once}, or workers would be idle")
+    n_images = n_images or at_once
     files = photos_of(photos, n_images) if photos else make_photos(folder / "made", n_images)
     package = make_package(folder / "package")
     torch_utils.NUM_THREADS = os.cpu_count() or 1

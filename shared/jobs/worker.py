@@ -16,7 +16,7 @@ from prometheus_client import Counter, Gauge, Histogram, start_http_server
 from pydantic import BaseModel
 
 from shared.database import Database, utcnow
-from shared.errors import AppError, BackendUnavailable, JobInterrupted
+from shared.errors import AppError, BackendUnavailable, ComesLater, JobInterrupted
 from shared.jobs.bell import Bell, make_celery
 from shared.jobs.parts import parent_of, ring_next
 from shared.jobs.store import Claim, JobStore
@@ -114,7 +114,9 @@ class JobContext:
                 return
 
 
-RunState = Literal["not claimed", "succeeded", "failed", "cancelled", "released", "waiting", "lost"]
+RunState = Literal[
+    "not claimed", "succeeded", "failed", "cancelled", "released", "waiting", "behind", "lost"
+]
 TaskFunction = Callable[[JobContext], BaseModel]
 Build = Callable[[Settings], Mapping[str, TaskFunction]]
 
@@ -267,6 +269,8 @@ class JobRunner:
         if may_wait or may_retry:
             message = f"{'waiting' if waits else 'interrupted'}: {exc}"
             self.store.release(claim, message, attempt_counts=not waits, ring=not waits)
+            if isinstance(exc, ComesLater):
+                return "behind"
             return "waiting" if waits else "released"
         self.store.finish(claim, "failed", error=f"{exc.name}: {exc}")
         return "failed"

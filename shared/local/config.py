@@ -9,7 +9,7 @@ from functools import cached_property
 from pathlib import Path
 
 from shared.errors import BackendUnavailable
-from shared.local.programs import DEFAULT_PORTS, Program, port_names, programs
+from shared.local.programs import Program, default_port, port_names, programs
 from shared.settings import PREFIX, load_settings
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -115,8 +115,7 @@ class StackConfig:
         names = f"{PREFIX}THREADS", f"{PREFIX}INFERENCE_WORKERS"
         given = {k: v for k, v in {**os.environ, **self._extra}.items() if k in names}
         for name in port_names(load_settings(given).n_inference_workers):
-            default = DEFAULT_PORTS.get(name, 0) if self._fixed_ports else 0
-            wanted = before.get(name) or default
+            wanted = before.get(name) or (default_port(name) if self._fixed_ports else 0)
             chosen[name] = _free_port(wanted, taken=set(chosen.values()))
         self.__dict__.pop("ports", None)
         self.__dict__.pop("programs", None)

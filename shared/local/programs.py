@@ -66,6 +66,13 @@ def port_names(n_inference_workers: int) -> list[str]:
     return [*DEFAULT_PORTS, *more]
 
 
+def default_port(name: str) -> int:
+    """Return the port that a process has where it is free."""
+    if name in DEFAULT_PORTS:
+        return DEFAULT_PORTS[name]
+    return max(DEFAULT_PORTS.values()) - 1 + int(name.removeprefix(f"{INFERENCE_WORKER}-"))
+
+
 def programs(state: Path, ports: dict[str, int]) -> list[Program]:
     """Return every process of the stack, back ends first."""
     return [

@@ -19,6 +19,7 @@ RoundState = Literal[
     "failed",
     "cancelled",
 ]
+MAX_ITERATIONS = 100_000
 Purpose = Literal["train", "val", "gate", "test"]
 BudgetUnit = Literal["images", "boxes"]
 
@@ -32,7 +33,7 @@ class TrainingParams(Frozen):
     iterations: int | None = Field(
         default=None,
         ge=1,
-        le=100_000,
+        le=MAX_ITERATIONS,
         description="Optimizer steps, however many images there are; unset: what `epochs` make.",
     )
     image_size: int = Field(default=320, ge=32, le=2048, multiple_of=32)

@@ -65,6 +65,7 @@ class Saving(Finite):
         low: lower end of the interval over resampled seeds.
         high: upper end.
         bound: random's curve ends below, so that `saved` is only a lower bound.
+        high_bound: it does in the upper resamples, so that `high` is only a lower bound of it.
     """
 
     at: float
@@ -74,6 +75,7 @@ class Saving(Finite):
     low: float | None
     high: float | None
     bound: bool
+    high_bound: bool = False
 
     def text(self) -> str:
         """Return it in words: `46% fewer at 90 (32% to 50%)`."""
@@ -85,15 +87,21 @@ class Saving(Finite):
     def _ends(self) -> str:
         if self.low is None or self.high is None:
             return ""
-        signs = {share >= 0 for share in (self.low, self.saved, self.high)}
-        if len(signs) > 1:
-            return f" ({_amount(self.low)} to {_amount(self.high)})"
+        if self.bound:
+            return f" (interval from {_amount(self.low)})"
+        more = " or more" if self.high_bound else ""
+        if _fewer(self.low) != _fewer(self.high) or _fewer(self.low) != _fewer(self.saved):
+            return f" ({_amount(self.low)} to {_amount(self.high)}{more})"
         low, high = sorted((abs(self.low), abs(self.high)))
-        return f" ({low:.0%} to {high:.0%})"
+        return f" ({low:.0%} to {high:.0%}{more})"
+
+
+def _fewer(share: float) -> bool:
+    return round(share, 2) >= 0
 
 
 def _amount(share: float) -> str:
-    return f"{abs(share):.0%} {'fewer' if share >= 0 else 'more'}"
+    return f"{abs(share):.0%} {'fewer' if _fewer(share) else 'more'}"
 
 
 def told_saving(savings: Sequence[Saving]) -> Saving | None:

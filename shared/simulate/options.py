@@ -4,12 +4,12 @@ import hashlib
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field, JsonValue
+from pydantic import Field, JsonValue, model_validator
 
 from shared.models.geometry import Frozen
-from shared.models.rounds import TrainingParams
+from shared.models.rounds import MAX_ITERATIONS, TrainingParams
 
 # Always there: what every strategy is compared with.
 BASELINE = "random"
@@ -45,11 +45,22 @@ class SimulationOptions(Frozen):
     warm_iterations: int | None = Field(
         default=None,
         ge=1,
-        le=100_000,
+        le=MAX_ITERATIONS,
         description="Of every training after the start, which then goes on from the model that "
         "scored its round; unset: each begins at the base and is as long as the first.",
     )
     output: Path = Path("artifacts/simulate")
+
+    @model_validator(mode="after")
+    def _whole_pool_is_trainable(self) -> Self:
+        length = (self.warm_iterations or 0) * max(self.baseline_rounds or 0, self.rounds)
+        if self.full_pool and length > MAX_ITERATIONS:
+            msg = (
+                f"the whole pool would train for {length:,} iterations, as many as all rounds of "
+                f"random, and at most {MAX_ITERATIONS:,} are possible"
+            )
+            raise ValueError(msg)
+        return self
 
     def settings(self) -> dict[str, JsonValue]:
         """Return what decides a cell's numbers besides strategy, seed and number of rounds."""

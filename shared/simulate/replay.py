@@ -124,8 +124,7 @@ class Replay:
         training: dict[str, int | str] = {"seed": cell.training_seed, "balance": cell.balanced}
         if options.warm_iterations is not None:
             # The whole pool comes in one round, which trains as long as all of random's together.
-            n_rounds = cell.n_rounds if cell.full_pool else 1
-            iterations = options.warm_iterations * n_rounds
+            iterations = options.warm_iterations * (cell.n_rounds if cell.full_pool else 1)
             training |= {"iterations": iterations, "base": f"{OWN_MODEL}{model}"}
         budget = 100_000 if cell.full_pool else options.budget
         return RoundCreate(

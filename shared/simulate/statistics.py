@@ -32,7 +32,7 @@ def summarise(records: Sequence[CellRecord]) -> SimulationResults:
     Raises:
         ValueError: there are no cells of random to compare with.
     """
-    arms = by_arm([r for r in records if r.cell.repeat == 0])
+    arms = by_arm(_of_one_length([r for r in records if r.cell.repeat == 0]))
     if BASELINE not in arms:
         msg = f"no finished cell of {BASELINE!r}, so there is nothing to compare with"
         raise ValueError(msg)
@@ -46,6 +46,12 @@ def summarise(records: Sequence[CellRecord]) -> SimulationResults:
         arms=found,
         advice=advise(found, "boxes" if settings.get("budget_unit") == "boxes" else "images"),
     )
+
+
+def _of_one_length(records: Sequence[CellRecord]) -> list[CellRecord]:
+    """Leave out models of the whole pool that were trained for a shorter curve than others were."""
+    longest = max((r.cell.n_rounds for r in records if r.cell.full_pool), default=0)
+    return [r for r in records if not r.cell.full_pool or r.cell.n_rounds == longest]
 
 
 def by_arm(records: Sequence[CellRecord]) -> dict[str, dict[int, tuple[Point, ...]]]:
@@ -143,7 +149,9 @@ def savings(
     mine, random = mean_curve(ours), mean_curve(theirs)
     found = []
     for step in range(1, len(mine[0])):
-        shares = [_saved(m, b, step)[0] for m, b in resampled]
+        again = [_saved(m, b, step) for m, b in resampled]
+        shares = [share for share, _ in again]
+        n_beyond = sum(needed is None for _, needed in again)
         ends = np.quantile(shares, ((1 - LEVEL) / 2, (1 + LEVEL) / 2)) if shares else None
         saved, needs = _saved(mine, random, step)
         found.append(
@@ -155,6 +163,7 @@ def savings(
                 low=None if ends is None else float(ends[0]),
                 high=None if ends is None else float(ends[1]),
                 bound=needs is None,
+                high_bound=n_beyond > len(again) * (1 - LEVEL) / 2,
             )
         )
     return tuple(found)

@@ -11,6 +11,12 @@ def test_defaults_are_embedded() -> None:
     assert settings.host == "127.0.0.1"
 
 
+def test_given_settings_are_not_those_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FOVEA_INFERENCE_WORKERS", "7")
+    assert load_settings({}).inference_workers == 0
+    assert load_settings({"FOVEA_INFERENCE_WORKERS": "3"}).inference_workers == 3
+
+
 def test_a_misspelt_variable_is_refused_by_its_name() -> None:
     with pytest.raises(ValueError, match="unknown settings: FOVEA_DATABASE_ULR"):
         load_settings({"FOVEA_DATABASE_ULR": "sqlite://"})
@@ -75,6 +81,8 @@ def test_what_counts_as_embedded(url: str, embedded: bool) -> None:
         (8, 0, 0, 2),
         (16, 0, 0, 4),
         (16, 3, 0, 3),
+        (96, 0, 0, 8),
+        (96, 24, 0, 24),
         (16, 0, 1, 1),
     ],
 )

@@ -29,7 +29,8 @@ def _see_once() -> None:
     """
     numbers = opset.parameter([1], openvino.Type.u8)
     graph = openvino.Model([opset.convert(numbers, "f32")], [numbers])
-    request = openvino.compile_model(graph, "CPU").create_infer_request()
+    unbound = {properties.hint.enable_cpu_pinning(): False}
+    request = openvino.compile_model(graph, "CPU", unbound).create_infer_request()
     request.infer([np.zeros(1, np.uint8)], share_inputs=True, share_outputs=True)
 
 
@@ -44,9 +45,13 @@ class OpenVinoTrunk:
         """Load the graph of `path`; `threads` 0 means all cores."""
         self._core = openvino.Core()
         self._path = path
+        n_cores = os.cpu_count() or 1
         self._properties = {
-            properties.inference_num_threads(): threads or os.cpu_count() or 1,
+            properties.inference_num_threads(): threads or n_cores,
             properties.num_streams(): 1,
+            # Each process binds its threads to the first cores: several would share those, and
+            # leave the others idle.
+            properties.hint.enable_cpu_pinning(): threads in (0, n_cores),
         }
         # Faster by far than one graph for every shape.
         self._compiled = lru_cache(MAX_SHAPES)(self._compile)

@@ -1,4 +1,7 @@
+import contextlib
 import copy
+import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +37,7 @@ from shared.models.registry import Engine, EngineChoice
 from shared.served import with_background
 
 OPTIONS = RuntimeOptions(threads=1)
+TASKS = Path("/proc/self/task")
 KIND = DetectorKind(CLASSES, IMAGE_SIZE, IN_PYTORCH)
 
 
@@ -180,3 +184,21 @@ def test_only_the_trunk_takes_all_threads(monkeypatch: pytest.MonkeyPatch) -> No
         runtime.detect(INPUTS[:1], DetectionOptions())
     assert seen == {"trunk": {2}, "head": {1}}
     assert torch.get_num_threads() == before
+
+
+@pytest.mark.skipif(not TASKS.exists(), reason="only Linux tells where a thread may run")
+def test_processes_that_share_a_machine_do_not_all_compute_on_its_first_cores(
+    package: Path,
+) -> None:
+    runtime = load_runtime(package, OPTIONS, EngineChoice(engine="openvino"))
+    inputs = [RuntimeInput(picture(seed, 96, 96), seed) for seed in range(8)]
+    # While it compiles it looks at core by core.
+    runtime.detect(inputs, DetectionOptions())
+    allowed: set[frozenset[int]] = set()
+    with ThreadPoolExecutor(1) as pool:
+        asked = [pool.submit(runtime.detect, inputs, DetectionOptions()) for _ in range(20)]
+        while not asked[-1].done():
+            for task in TASKS.iterdir():
+                with contextlib.suppress(ProcessLookupError):
+                    allowed.add(frozenset(os.sched_getaffinity(int(task.name))))
+    assert allowed == {frozenset(os.sched_getaffinity(0))}

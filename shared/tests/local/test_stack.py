@@ -13,11 +13,13 @@ import pytest
 
 from shared.errors import BackendUnavailable
 from shared.local.config import MEMBER, ROOT
-from shared.local.programs import DEFAULT_PORTS, Program
+from shared.local.programs import DEFAULT_PORTS, Program, default_port
 from shared.local.stack import EmbeddedStack, StackRunning
 from shared.migrations import upgrade
 from shared.settings import load_settings
 from shared.tests.local.processes import HOLDS_LOCK, IGNORES_SIGTERM, SLEEPS, member, supervisor
+
+ONE_WORKER = {"FOVEA_INFERENCE_WORKERS": "1"}
 
 
 def test_every_process_can_read_the_settings_of_the_stack(tmp_path: Path) -> None:
@@ -28,13 +30,13 @@ def test_every_process_can_read_the_settings_of_the_stack(tmp_path: Path) -> Non
 
 
 def test_ports_and_secrets_are_for_the_owner_only_and_stay(tmp_path: Path) -> None:
-    config = EmbeddedStack(tmp_path, fixed_ports=False).config
+    config = EmbeddedStack(tmp_path, fixed_ports=False, settings=ONE_WORKER).config
     config.choose_ports()
     ports, secrets = config.ports, config.secrets()
     assert len(set(ports.values())) == len(DEFAULT_PORTS)
     for name in ("stack.json", "secrets.json"):
         assert (tmp_path / name).stat().st_mode & 0o777 == 0o600
-    again = EmbeddedStack(tmp_path, fixed_ports=False).config
+    again = EmbeddedStack(tmp_path, fixed_ports=False, settings=ONE_WORKER).config
     again.choose_ports()
     assert (again.ports, again.secrets()) == (ports, secrets)
 
@@ -42,12 +44,15 @@ def test_ports_and_secrets_are_for_the_owner_only_and_stay(tmp_path: Path) -> No
 def test_a_large_machine_has_several_inference_workers(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.delenv("FOVEA_THREADS", raising=False)
+    monkeypatch.delenv("FOVEA_INFERENCE_WORKERS", raising=False)
     monkeypatch.setattr("os.cpu_count", lambda: 16)
     config = EmbeddedStack(tmp_path, fixed_ports=False).config
     config.choose_ports()
     names = [p.name for p in config.programs if p.name.startswith("inference-worker")]
     assert sorted(names) == ["inference-worker", *(f"inference-worker-{n}" for n in (2, 3, 4))]
     assert len({p.port for p in config.programs}) == len(config.programs)
+    assert [default_port(f"inference-worker-{n}") for n in (2, 3)] == [9108, 9109]
     fewer = {"FOVEA_INFERENCE_WORKERS": "2"}
     config = EmbeddedStack(tmp_path, fixed_ports=False, settings=fewer).config
     config.choose_ports()
@@ -257,7 +262,8 @@ def test_a_part_that_ends_again_and_again_is_named_with_its_log_long_before_the_
 
 
 def test_a_stack_may_be_without_some_of_its_parts(tmp_path: Path) -> None:
-    config = EmbeddedStack(tmp_path, fixed_ports=False, without=("dashboard",)).config
+    stack = EmbeddedStack(tmp_path, fixed_ports=False, settings=ONE_WORKER, without=("dashboard",))
+    config = stack.config
     config.choose_ports()
     config.write_files()
     assert {p.name for p in config.programs} == set(DEFAULT_PORTS) - {"dashboard", "supervisor"}

@@ -51,6 +51,13 @@ def test_the_whole_pool_is_trained_as_long_as_the_longest_curve() -> None:
     assert full_pool(6, warm=None).n_rounds == 1
 
 
+def test_a_whole_pool_that_would_train_for_ever_is_refused() -> None:
+    with pytest.raises(ValueError, match="would train for 120,000 iterations"):
+        SimulationOptions(
+            data=Path("data"), full_pool=True, warm_iterations=400, baseline_rounds=300
+        )
+
+
 def test_a_whole_pool_that_was_trained_too_short_is_missing() -> None:
     done = record("random", 0, [(10, 20, 0.4), (200, 400, 0.6)])
     whole = done.model_copy(update={"cell": full_pool(6)})

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from shared.models.simulations import Saving, savings_text
+from shared.simulate.options import BASELINE, FULL_POOL
 from shared.simulate.records import CellRecord
 from shared.simulate.statistics import (
     interval,
@@ -95,10 +96,20 @@ def saving(
     saved: float,
     *,
     bound: bool = False,
+    high_bound: bool = False,
     ends: tuple[float | None, float | None] = (None, None),
 ) -> Saving:
     low, high = ends
-    return Saving(at=at, map50=0.5, random_needs=None, saved=saved, low=low, high=high, bound=bound)
+    return Saving(
+        at=at,
+        map50=0.5,
+        random_needs=None,
+        saved=saved,
+        low=low,
+        high=high,
+        bound=bound,
+        high_bound=high_bound,
+    )
 
 
 @pytest.mark.parametrize(
@@ -114,6 +125,15 @@ def saving(
         ([saving(60, 0.3, bound=True), saving(90, 0.2)], "20% fewer at 90"),
         ([saving(90, -1.0)], "100% more at 90"),
         ([saving(90, 0.46, ends=(0.31, 0.5))], "46% fewer at 90 (31% to 50%)"),
+        (
+            [saving(90, 0.46, ends=(0.31, 0.5), high_bound=True)],
+            "46% fewer at 90 (31% to 50% or more)",
+        ),
+        (
+            [saving(120, 0.33, bound=True, ends=(-0.37, 0.33))],
+            "at least 33% fewer at 120 (interval from 37% more)",
+        ),
+        ([saving(100, -0.001, ends=(0.0, 0.3))], "0% fewer at 100 (0% to 30%)"),
         ([saving(180, -0.06, ends=(-0.28, -0.01))], "6% more at 180 (1% to 28%)"),
         ([saving(120, 0.26, ends=(-0.34, 0.33))], "26% fewer at 120 (34% more to 33% fewer)"),
         ([saving(400, -0.3, bound=True)], "unknown at 400, random's curve ends before"),
@@ -123,6 +143,27 @@ def test_what_is_saved_is_told_at_the_size_that_random_reaches_and_beyond(
     savings: list[Saving], words: str
 ) -> None:
     assert savings_text(savings) == words
+
+
+def test_an_upper_end_beyond_the_end_of_random_is_open() -> None:
+    # Random gains 0.1 from 30 to 40 images, where it ends: some of the gains are larger.
+    saving = summarise(arms(offset=0.08, spread=0.05)).arms[1].saved_images[-1]
+    assert not saving.bound
+    assert saving.high == pytest.approx(1 / 4)
+    assert saving.high_bound
+    assert not summarise(arms(offset=0.05)).arms[1].saved_images[-1].high_bound
+
+
+def test_whole_pools_that_were_trained_for_a_shorter_curve_do_not_count() -> None:
+    def whole(seed: int, n_rounds: int, map50: float) -> CellRecord:
+        done = record(BASELINE, seed, [(10, 20, 0.4), (200, 400, map50)])
+        cell = done.cell.model_copy(update={"full_pool": True, "n_rounds": n_rounds})
+        return done.model_copy(update={"cell": cell})
+
+    cells = [*arms(offset=0.1), whole(0, 1, 0.5), whole(1, 5, 0.8), whole(2, 5, 0.9)]
+    pool = next(arm for arm in summarise(cells).arms if arm.name == FULL_POOL)
+    assert pool.n_seeds == 2
+    assert pool.sizes[-1].map50.mean == pytest.approx(0.85)
 
 
 def test_without_random_there_is_nothing_to_say() -> None:
