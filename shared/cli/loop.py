@@ -12,12 +12,19 @@ from shared.cli.oracle import answer_tasks
 from shared.client import GatewayClient
 from shared.errors import BadRequest, Conflict
 from shared.models.rounds import RoundCreate, RoundView, TrainingParams
-from shared.models.strategies import STRATEGY_NAMES, describe, parse_strategy
+from shared.models.strategies import (
+    FIRST_STRATEGY,
+    STRATEGY_NAMES,
+    USUAL_STRATEGY,
+    describe,
+    parse_strategy,
+)
 
 round_app = typer.Typer(no_args_is_help=True, help="Start and watch rounds.")
 jobs_app = typer.Typer(no_args_is_help=True, help="Look at jobs, follow one, cancel one.")
 UNFINISHED = frozenset({"scoring", "selecting", "labelling", "training", "calibrating", "gating"})
 STRATEGIES = (
+    f"Unset: {FIRST_STRATEGY} before any model, then {USUAL_STRATEGY}. "
     f"{', '.join(STRATEGY_NAMES)} or custom:NAME; with options as in `entropy:sum`, `bald:top3`, "
     "`class_weighted_entropy:both`; or a mix as in `0.8 entropy + 0.2 random`"
 )
@@ -33,7 +40,7 @@ def register(app: typer.Typer) -> None:
 @round_app.command("start")
 def start(
     project: Project = None,
-    strategy: Annotated[str, typer.Option(help=STRATEGIES)] = "random",
+    strategy: Annotated[str | None, typer.Option(help=STRATEGIES)] = None,
     budget: int = 40,
     budget_unit: Annotated[str, typer.Option(help="images or boxes")] = "images",
     epochs: int = 40,
@@ -45,9 +52,10 @@ def start(
     with told_errors():
         client = connect()
         name = pick_project(client, project)
+        chosen = parse_strategy(strategy or _usual(client, name, purpose))
         request = RoundCreate.model_validate(
             {
-                "strategy": parse_strategy(strategy),
+                "strategy": chosen,
                 "budget": budget,
                 "budget_unit": budget_unit,
                 "purpose": purpose,
@@ -56,7 +64,16 @@ def start(
             }
         )
         created = client.create_round(name, request)
-        console.print(f"round {created.index} ({created.id}) started; next: annotate its tasks")
+        console.print(
+            f"round {created.index} ({created.id}) started, by {describe(chosen)}; "
+            "next: annotate its tasks"
+        )
+
+
+def _usual(client: GatewayClient, project: str, purpose: str) -> str:
+    if purpose != "train":
+        return "random"
+    return USUAL_STRATEGY if client.aliases(project).production else FIRST_STRATEGY
 
 
 @round_app.command("list")

@@ -177,6 +177,8 @@ _MODELS: dict[str, type[SingleStrategy]] = {
 STRATEGY_NAMES = tuple(_MODELS)
 # Look at embeddings or at nothing, so that they can choose before any model is trained.
 COLD_START = frozenset({"random", "coreset", "kmeans", "typiclust"})
+# What people get who ask for none: before any model, and then (docs/benchmarks/selection.md).
+FIRST_STRATEGY, USUAL_STRATEGY = "kmeans", "class_weighted_entropy"
 
 _PART = re.compile(r"\s*([0-9.][0-9.eE-]*)\s+(\S+)\s*")
 _INTEGER = re.compile(r"[+-]?[0-9]+")

@@ -9,14 +9,18 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
+from typer.testing import CliRunner
 
+from shared.cli.main import app
 from shared.client import GatewayClient
 from shared.demo.digits import make_batch
 from shared.demo.run import served_version
 from shared.errors import Conflict, NotFound, Unauthorised, UnsupportedMedia
 from shared.local.stack import ROOT, EmbeddedStack
+from shared.models.data import ProjectCopy
 from shared.models.registry import DriftCreate, DriftResult, PromotionCreate
 from shared.models.rounds import LeaseCreate
+from shared.models.strategies import describe
 from shared.tests.stack.rounds import finish_round, make_project, start_round
 
 pytestmark = [pytest.mark.stack, pytest.mark.timeout(900)]
@@ -201,3 +205,19 @@ def run_fovea(stack: EmbeddedStack, *arguments: str) -> subprocess.CompletedProc
         timeout=300,
         check=False,
     )
+
+
+def test_who_asks_for_no_strategy_gets_the_one_that_is_proven(
+    stack: EmbeddedStack, client: GatewayClient, project: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FOVEA_GATEWAY_URL", stack.urls["gateway"])
+    monkeypatch.setenv("FOVEA_API_KEY", stack.api_key)
+    client.copy_project(project, ProjectCopy(name="untrained", dataset_version=1))
+    for name, strategy in ((project, "class_weighted_entropy"), ("untrained", "kmeans")):
+        arguments = ["round", "start", "--project", name, "--budget", "2"]
+        done = CliRunner().invoke(app, arguments)
+        assert done.exit_code == 0, done.output
+        assert f"started, by {strategy}" in done.output
+        begun = client.rounds(name)[-1]
+        assert describe(begun.request.strategy) == strategy
+        client.cancel_round(name, begun.id)
