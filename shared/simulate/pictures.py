@@ -25,14 +25,14 @@ def draw_curves(results: SimulationResults, axis: Axis, path: Path) -> None:
     for arm in results.arms:
         if arm.name == FULL_POOL:
             full = arm.sizes[-1].map50.mean
-            label = f"whole pool ({full:.3f}, {arm.n_seeds} seeds)"
+            label = f"whole pool ({full:.3f}, {_seeds(arm)})"
             axes.axhline(full, color=GREY, linestyle=":", label=label)
             continue
         colour = GREY if arm.name == BASELINE else next(colours)
         x = [_labels(size, axis) for size in arm.sizes]
         y = [size.map50.mean for size in arm.sizes]
         whole = arm.n_seeds >= n_seeds
-        label = f"{arm.name} ({arm.n_seeds} seeds{'' if whole else ': other starts'})"
+        label = f"{arm.name} ({_seeds(arm)}{'' if whole else ': other starts'})"
         style = {"linewidth": 1.8} if whole else {"linewidth": 1.0, "linestyle": "--", "alpha": 0.7}
         axes.plot(x, y, marker="o", color=colour, label=label, **style)
         if whole:
@@ -45,6 +45,10 @@ def draw_curves(results: SimulationResults, axis: Axis, path: Path) -> None:
     axes.grid(alpha=0.3)
     axes.legend(loc="lower right", fontsize=8)
     figure.savefig(path, dpi=120)
+
+
+def _seeds(arm: Arm) -> str:
+    return f"{arm.n_seeds} seed{'s' if arm.n_seeds > 1 else ''}"
 
 
 def _labels(size: Size, axis: Axis) -> float:
