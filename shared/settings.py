@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from shared.cores import usable_cores
 from shared.models.registry import Engine
 
 PREFIX = "FOVEA_"
@@ -150,7 +151,12 @@ class Settings(BaseSettings):
         description="Engine of every model: `pytorch`, `onnxruntime` or `openvino`; unset: the "
         "fastest, measured at first load.",
     )
-    threads: int = Field(default=0, ge=0, description="Threads of one model; 0 means all cores.")
+    threads: int = Field(
+        default=0,
+        ge=0,
+        description="Threads of one model; 0 means all cores that the process may use, fewer in "
+        "a container with a limit.",
+    )
     inference_processes: int = Field(
         default=1,
         ge=1,
@@ -193,7 +199,7 @@ class Settings(BaseSettings):
     @property
     def n_inference_workers(self) -> int:
         """Return how many inference workers this machine has."""
-        cores = 1 if self.threads else os.cpu_count() or 1
+        cores = 1 if self.threads else usable_cores()
         return self.inference_workers or min(max(1, cores // CORES_OF_A_WORKER), MOST_WORKERS)
 
     def divided(self, n: int) -> "Settings":
@@ -204,7 +210,7 @@ class Settings(BaseSettings):
         """
         if n == 1:
             return self
-        threads = self.threads or max(1, (os.cpu_count() or 1) // n)
+        threads = self.threads or max(1, usable_cores() // n)
         rate = self.fetch_rate_per_s / n
         return self.model_copy(update={"threads": threads, "fetch_rate_per_s": rate})
 

@@ -13,7 +13,6 @@ Repeats are interleaved, so that other work on the machine meets all; the median
 import argparse
 import json
 import multiprocessing
-import os
 import shutil
 import statistics
 import sys
@@ -39,6 +38,7 @@ from inference_service.app.models.schemas import ScoringPart
 from inference_service.app.services.index import Index
 from inference_service.app.services.loaded import LoadedModel
 from inference_service.app.services.scoring import PART_IMAGES, Scorer
+from shared.cores import usable_cores
 from shared.demo.digits import make_batch
 from shared.detector.dropout import add_head_dropout
 from shared.detector.package import BASES, PackageOptions, load_package, save_package
@@ -111,7 +111,7 @@ def run(folder: Path, n_images: int, repeats: int, photos: Path | None) -> Repor
     n_images = n_images or at_once
     files = photos_of(photos, n_images) if photos else make_photos(folder / "made", n_images)
     package = make_package(folder / "package")
-    torch_utils.NUM_THREADS = os.cpu_count() or 1
+    torch_utils.NUM_THREADS = usable_cores()
     fovea = Fovea(folder, files, package)
     pytorch, openvino = (
         Ultralytics(folder, files, "pytorch"),

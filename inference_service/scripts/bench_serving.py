@@ -13,7 +13,6 @@ LitServe and Fovea have several processes with a model each, one for every four 
 
 import argparse
 import json
-import os
 import statistics
 import sys
 import tempfile
@@ -49,6 +48,7 @@ from inference_service.scripts.bench_serving_plain import (
     threads_of,
 )
 from inference_service.scripts.bench_serving_systems import System, fovea, plain_server
+from shared.cores import usable_cores
 from shared.errors import AppError
 from shared.local.stack import stop_on_sigterm
 from shared.models.registry import Engine, EngineChoice
@@ -124,7 +124,7 @@ def main() -> None:
     parser.add_argument(
         "--processes",
         type=int,
-        default=max(1, (os.cpu_count() or 1) // CORES_OF_A_WORKER),
+        default=max(1, usable_cores() // CORES_OF_A_WORKER),
         help="With a model each, of LitServe and of Fovea; one for every four cores.",
     )
     parser.add_argument("--output", type=Path, default=Path("artifacts/bench/serving.json"))
@@ -181,7 +181,7 @@ def run(folder: Path, options: Options) -> Report:
     return Report(
         cpu=machine,
         amx="amx_bf16" in machine,
-        cores=os.cpu_count() or 1,
+        cores=usable_cores(),
         versions=versions,
         photos=f"{N_PHOTOS} made up" if found is None else f"{N_PHOTOS} of {found.name}",
         date=f"{datetime.now(UTC):%Y-%m-%d}",

@@ -9,7 +9,6 @@ field `file` of a form, boxes as `detections`, by the same thresholds.
 
 import argparse
 import importlib
-import os
 import threading
 from collections.abc import Sequence
 from pathlib import Path
@@ -26,6 +25,7 @@ from inference_service.app.core.loading import RuntimeOptions, load_runtime
 from inference_service.app.core.scored import Picture, score_pictures
 from inference_service.app.services.model_worker import SERVED, serving_options
 from inference_service.app.services.prediction import detections
+from shared.cores import usable_cores
 from shared.detector.package import load_package
 from shared.detector.ultralytics_env import YOLO, torch_utils
 from shared.models.registry import EngineChoice
@@ -168,7 +168,7 @@ def load(name: str, package: Path, engine: EngineChoice, threads: int) -> Detect
 
 def threads_of(n_processes: int) -> int:
     """Return the threads of each of several processes."""
-    return max(1, (os.cpu_count() or 1) // n_processes)
+    return max(1, usable_cores() // n_processes)
 
 
 def _answer(boxes: Any) -> Answer:

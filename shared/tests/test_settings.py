@@ -89,7 +89,7 @@ def test_what_counts_as_embedded(url: str, embedded: bool) -> None:
 def test_a_machine_has_an_inference_worker_for_every_four_cores(
     cores: int, given: int, threads: int, n: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("os.cpu_count", lambda: cores)
+    monkeypatch.setattr("shared.settings.usable_cores", lambda: cores)
     assert Settings(inference_workers=given, threads=threads).n_inference_workers == n
 
 
@@ -100,7 +100,7 @@ def test_a_machine_has_an_inference_worker_for_every_four_cores(
 def test_processes_divide_cores_and_rates(
     n: int, given: int, threads: int, rate: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("os.cpu_count", lambda: 8)
+    monkeypatch.setattr("shared.settings.usable_cores", lambda: 8)
     share = Settings(threads=given).divided(n)
     assert share.threads == threads
     assert share.fetch_rate_per_s == pytest.approx(rate)

@@ -2,7 +2,6 @@
 
 import fcntl
 import math
-import os
 import platform
 import time
 from collections.abc import Iterator
@@ -19,6 +18,7 @@ from pydantic import Field, ValidationError
 from inference_service.app.core.loading import ENGINES, RuntimeOptions, load_runtime
 from inference_service.app.core.runtime import DetectionOptions, DetectorRuntime, RuntimeInput
 from inference_service.app.core.tapped_runtime import BATCH
+from shared.cores import usable_cores
 from shared.detector.info import PackageInfo, read_info
 from shared.models.geometry import Frozen
 from shared.models.registry import Engine, EngineChoice
@@ -140,7 +140,7 @@ def _gpus() -> list[str]:
 
 
 def _threads(options: RuntimeOptions) -> str:
-    return f"{options.threads or os.cpu_count()} threads"
+    return f"{options.threads or usable_cores()} threads"
 
 
 def _processor(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:

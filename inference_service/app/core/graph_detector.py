@@ -1,6 +1,5 @@
 """Somebody else's detector: any ONNX graph with boxes and scores. Nothing of Ultralytics."""
 
-import os
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -24,6 +23,7 @@ from inference_service.app.core.runtime import (
     described_boxes,
 )
 from inference_service.app.core.torch_threads import torch_threads
+from shared.cores import usable_cores
 from shared.detector.info import CorruptPackage, GraphInfo, check_file
 from shared.models.registry import EngineChoice
 from shared.served import with_background
@@ -72,7 +72,7 @@ class GraphDetector:
         path = folder / info.weights_file
         check_file(path, info.weights_sha256)
         self._info = info
-        self._session = open_session(path, threads or os.cpu_count() or 1)
+        self._session = open_session(path, threads or usable_cores())
         names = (info.outputs.boxes, info.outputs.scores, info.outputs.embedding)
         self._outputs = [name for name in names if name is not None]
         given = {each.name: each for each in self._session.get_inputs()}

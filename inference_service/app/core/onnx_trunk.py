@@ -1,12 +1,12 @@
 """Engine of the detector: ONNX Runtime."""
 
-import os
 from pathlib import Path
 
 import torch
 
 from inference_service.app.core.onnx_session import open_session
 from inference_service.app.core.trunk import Batch, Tapped
+from shared.cores import usable_cores
 from shared.detector.tapped import INPUT, OUTPUTS
 
 
@@ -15,7 +15,7 @@ class OnnxTrunk:
 
     def __init__(self, path: Path, threads: int = 0) -> None:
         """Load the graph of `path`; `threads` 0 means all cores."""
-        self._session = open_session(path, threads or os.cpu_count() or 1)
+        self._session = open_session(path, threads or usable_cores())
 
     def forward(self, pixels: Batch) -> Tapped:
         """Return what it sees in pixels (B, H, W, 3), RGB, sides multiples of 32."""

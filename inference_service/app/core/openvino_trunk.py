@@ -13,6 +13,7 @@ import torch
 from openvino import properties
 
 from inference_service.app.core.trunk import Batch, Tapped
+from shared.cores import usable_cores
 from shared.detector.tapped import INPUT
 
 # Graphs of as many shapes of input are kept; a compiled one takes some 40 MB.
@@ -45,13 +46,13 @@ class OpenVinoTrunk:
         """Load the graph of `path`; `threads` 0 means all cores."""
         self._core = openvino.Core()
         self._path = path
-        n_cores = os.cpu_count() or 1
+        n_threads = threads or usable_cores()
         self._properties = {
-            properties.inference_num_threads(): threads or n_cores,
+            properties.inference_num_threads(): n_threads,
             properties.num_streams(): 1,
-            # Each process binds its threads to the first cores: several would share those, and
-            # leave the others idle.
-            properties.hint.enable_cpu_pinning(): threads in (0, n_cores),
+            # Each process binds its threads to the machine's first cores: several processes, or
+            # containers, would share those, and leave the others idle.
+            properties.hint.enable_cpu_pinning(): n_threads == os.cpu_count(),
         }
         # Faster by far than one graph for every shape.
         self._compiled = lru_cache(MAX_SHAPES)(self._compile)

@@ -1,12 +1,12 @@
 """Engine of the detector: PyTorch, on a GPU, in float16, if there is one."""
 
-import os
 import threading
 
 import torch
 
 from inference_service.app.core.torch_threads import torch_threads
 from inference_service.app.core.trunk import Batch, Tapped
+from shared.cores import usable_cores
 from shared.detector.tapped import TappedNetwork
 from shared.detector.ultralytics_env import DetectionModel
 
@@ -22,7 +22,7 @@ class TorchTrunk:
             threads: 0 means all cores.
             bf16: on a CPU, run the convolutions in bfloat16; faster where it has AMX, less exact.
         """
-        self._threads = threads or os.cpu_count() or 1
+        self._threads = threads or usable_cores()
         on_gpu = torch.cuda.is_available()
         self.device = torch.device("cuda" if on_gpu else "cpu")
         self._bf16 = bf16 and not on_gpu

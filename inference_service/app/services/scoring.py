@@ -1,7 +1,6 @@
 """Scoring of stored images into prediction shards and the vector index."""
 
 import hashlib
-import os
 from collections.abc import Callable, Container, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from inference_service.app.core.scored import Picture, score_pictures, without_b
 from inference_service.app.models.schemas import ScoredPart, ScoringPart
 from inference_service.app.services.index import Index
 from inference_service.app.services.loaded import LoadedModel
+from shared.cores import usable_cores
 from shared.errors import NotFound
 from shared.models.data import ImageView, Split
 from shared.models.registry import ScoringCreate
@@ -31,7 +31,7 @@ from shared.predictions import (
 SHARD_IMAGES = 64
 # What a worker takes at a time: a small pool keeps several busy, too.
 PART_IMAGES = 4 * SHARD_IMAGES
-DECODERS = min(4, os.cpu_count() or 1)
+DECODERS = min(4, usable_cores())
 # Decoded at a time: photos of 100 megapixels take 300 MB each, and the next chunk waits beside it.
 # Cut from the start of each shard, so that a restart meets equal batches and gets equal numbers.
 CHUNK_IMAGES = 8
@@ -39,7 +39,7 @@ CHUNK_IMAGES = 8
 CHUNK_PIXELS = 32_000_000
 # One thread's chunk is in the engine while the others' boxes are drawn again and measured. Measured
 # with an engine of 4 ms an image: 78, 104 and 126 images/s with one, two and three.
-SCORERS = 2 if (os.cpu_count() or 1) < 4 else 3
+SCORERS = 2 if usable_cores() < 4 else 3
 
 Progress = Callable[[float, str], None]
 

@@ -46,7 +46,7 @@ def test_a_large_machine_has_several_inference_workers(
 ) -> None:
     monkeypatch.delenv("FOVEA_THREADS", raising=False)
     monkeypatch.delenv("FOVEA_INFERENCE_WORKERS", raising=False)
-    monkeypatch.setattr("os.cpu_count", lambda: 16)
+    monkeypatch.setattr("shared.settings.usable_cores", lambda: 16)
     config = EmbeddedStack(tmp_path, fixed_ports=False).config
     config.choose_ports()
     names = [p.name for p in config.programs if p.name.startswith("inference-worker")]

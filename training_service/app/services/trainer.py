@@ -2,7 +2,6 @@
 
 import contextlib
 import math
-import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from shared.cores import usable_cores
 from shared.detector.dropout import add_head_dropout
 from shared.detector.package import new_model
 from shared.detector.ultralytics_env import (
@@ -211,7 +211,7 @@ class DetectorTraining(DetectionTrainer):  # type: ignore[misc]
 
 def use_threads(threads: int) -> None:
     """Give this process so many threads, 0 for all cores; Ultralytics would leave one core idle."""
-    n_threads = threads or os.cpu_count() or 1
+    n_threads = threads or usable_cores()
     # Read when Ultralytics chooses the device, by then overruling what torch was told.
     torch_utils.NUM_THREADS = n_threads
     torch.set_num_threads(n_threads)
