@@ -6,6 +6,8 @@ from pathlib import Path
 
 from shared.errors import BadRequest
 
+# Unless the settings name another.
+DEFAULT_BASE = "fovea-digits"
 # A version of the project that is trained for: `model:3`.
 OWN_MODEL = "model:"
 # Besides the shipped ones: random weights, and the file that Ultralytics downloads.

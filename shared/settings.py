@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from shared.bases import DEFAULT_BASE
 from shared.cores import usable_cores
 from shared.models.registry import Engine
 
@@ -139,7 +140,7 @@ class Settings(BaseSettings):
     )
 
     base_model: str = Field(
-        default="fovea-digits",
+        default=DEFAULT_BASE,
         description="Weights a first training starts from: `fovea-digits`, `scratch`, or "
         "`yolov8n.pt`, which Ultralytics downloads.",
     )

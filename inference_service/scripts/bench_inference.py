@@ -236,8 +236,11 @@ class Ultralytics:
         return len(few) / (time.perf_counter() - started)
 
     def _predict(self, files: Sequence[Path], batch: int) -> None:
+        # A list of paths would be read whole and predicted as one batch, whatever `batch` says.
+        listed = self._target.with_suffix(f".{len(files)}.txt")
+        listed.write_text("".join(f"{path}\n" for path in files))
         results = self._model(batch).predict(
-            [str(path) for path in files],
+            str(listed),
             imgsz=(HEIGHT, WIDTH) if self._engine == "openvino" else WIDTH,
             batch=batch,
             rect=True,

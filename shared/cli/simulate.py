@@ -6,11 +6,13 @@ from typing import Annotated
 
 import typer
 
+from shared.bases import DEFAULT_BASE
 from shared.cli.context import connect, console, told_errors
 from shared.client import GatewayClient
 from shared.errors import BadRequest
 from shared.models.rounds import TrainingParams
 from shared.models.simulations import SimulationResults
+from shared.settings import load_settings
 
 STRATEGIES = "random,entropy,class_weighted_entropy"
 QUICK_STRATEGIES = "random,class_weighted_entropy"
@@ -91,7 +93,8 @@ def simulate(
     names = strategies or (QUICK_STRATEGIES if quick else STRATEGIES)
     with told_errors():
         training = TrainingParams.model_validate(
-            {name: chosen.pop(name) for name in ("iterations", "image_size") if name in chosen}
+            {"base": base_of_settings()}
+            | {name: chosen.pop(name) for name in ("iterations", "image_size") if name in chosen}
         )
         # A project that is not there is said before the hours, not after them.
         shown_in = connect().project(project).name if project else None
@@ -115,6 +118,15 @@ def simulate(
             results = run(options, resume=resume, part=read_part(part))
         if shown_in:
             keep(connect(), shown_in, simulation_name(output.resolve().name), results)
+
+
+def base_of_settings() -> str | None:
+    """Return the base model that the settings name; None for the usual one.
+
+    It belongs to what a simulation is asked for: a stack of its own reads no settings of ours.
+    """
+    base = load_settings().base_model
+    return None if base == DEFAULT_BASE else base
 
 
 def keep(client: GatewayClient, project: str, name: str, results: SimulationResults) -> None:

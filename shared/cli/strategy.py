@@ -7,7 +7,7 @@ import typer
 
 from shared.cli.context import connect, console, pick_project, told_errors
 from shared.cli.data import Project
-from shared.cli.simulate import keep
+from shared.cli.simulate import base_of_settings, keep
 from shared.client import GatewayClient
 from shared.errors import BadRequest
 from shared.models.data import DatasetVersionView
@@ -68,7 +68,9 @@ def advise(
             output=folder,
             strategies=names,
             seeds=seeds,
-            training=TrainingParams(iterations=iterations, image_size=size),
+            training=TrainingParams(
+                iterations=iterations, image_size=size, base=base_of_settings()
+            ),
         )
         folder.mkdir(parents=True, exist_ok=True)
         if not archive.exists():

@@ -62,10 +62,11 @@ class Saving(Finite):
         map50: of the arm there, mean over seeds.
         random_needs: labels of random for that; None where its curve ends below.
         saved: share in [0, 1]; negative where the arm needs more.
-        low: lower end of the interval over resampled seeds.
+        low: lower end of the interval: that of the paired difference at this size, in labels. At
+            lowest what the start costs.
         high: upper end.
         bound: random's curve ends below, so that `saved` is only a lower bound.
-        high_bound: it does in the upper resamples, so that `high` is only a lower bound of it.
+        high_bound: it ends below the interval's end, so that `high` is only a lower bound of it.
     """
 
     at: float
@@ -121,10 +122,10 @@ class Arm(Finite):
 
     name: str
     n_seeds: int
-    sizes: tuple[Size, ...]
-    auc_images: Interval | None = Field(description="Mean mAP50 over the common range of images.")
-    auc_boxes: Interval | None = Field(description="Mean mAP50 over the common range of boxes.")
-    difference_images: Interval | None = Field(description="Paired, mAP50, mean over the rounds.")
+    sizes: tuple[Size, ...] = Field(min_length=1)
+    auc_images: Interval | None = Field(description="Mean mAP50 over the images all reached.")
+    auc_boxes: Interval | None = Field(description="Mean mAP50 over the boxes all reached.")
+    difference_images: Interval | None = Field(description="Paired, mean mAP50 from start to end.")
     difference_boxes: Interval | None = Field(description="Paired, at equal boxes.")
     saved_images: tuple[Saving, ...]
     saved_boxes: tuple[Saving, ...]
@@ -137,10 +138,10 @@ class Advice(Finite):
     strategy: str = Field(description="As a round takes it.")
     axis: Axis = Field(description="What labels are counted in: the unit of the budget.")
     confidence: float | None = Field(
-        description="That it beats random: 1 - p of the paired one-sided t-test, p times the "
+        description="That it beats random: 1 - p of the paired two-sided t-test, p times the "
         "number of strategies tried (Bonferroni); none from a single seed."
     )
-    words: str
+    words: str = Field(min_length=1)
 
 
 class SimulationResults(Finite):
@@ -151,7 +152,7 @@ class SimulationResults(Finite):
     noise_map50: float | None = Field(
         description="Standard deviation of mAP50 between trainings on the same labels."
     )
-    arms: tuple[Arm, ...]
+    arms: tuple[Arm, ...] = Field(min_length=1)
     advice: Advice
 
 

@@ -20,33 +20,34 @@ def advise(arms: Sequence[Arm], axis: Axis) -> Advice:
         arms: of one simulation, the references among them.
         axis: what a budget counts.
     """
-    tried = {arm.name: _difference(arm, axis) for arm in arms if _is_choice(arm.name)}
+    tried = {arm.name: _difference(arm, axis) for arm in arms if is_choice(arm.name)}
     known = {name: difference for name, difference in tried.items() if difference is not None}
     if not known:
         words = f"nothing but {BASELINE} was measured over a common range of {axis}"
         return Advice(strategy=BASELINE, axis=axis, confidence=None, words=words)
     first = max(known, key=lambda name: known[name].mean)
     # What was tried on few seeds, and may be first by luck, hides nothing that is proven.
-    proven = [n for n in known if (beats(known[n], len(known)) or 0.0) >= ENOUGH]
+    proven = [n for n in known if (beats(known[n], len(tried)) or 0.0) >= ENOUGH]
     name = max(proven or [first], key=lambda name: known[name].mean)
     best = known[name]
     amount = f"{best.mean:+.3f} mAP50 at equal {axis} over {best.n} paired seeds"
-    confidence = beats(best, len(known))
+    confidence = beats(best, len(tried))
     if confidence is None:
         words = (
             f"{name} is first by {best.mean:+.3f} mAP50 at equal {axis}, in a single seed, which "
             "shows nothing yet: give more --seeds"
         )
         return Advice(strategy=BASELINE, axis=axis, confidence=None, words=words)
+    luck = _luck(confidence, len(tried))
     if confidence >= ENOUGH:
         words = (
-            f"choose by {name}: {amount}, confidence {_percent(confidence)} that it beats random"
+            f"choose by {name}: {amount}, which {luck}"
             f"{_by_boxes(arms, name) if axis == 'images' else ''}{_unproven(first, name, known)}"
         )
         return Advice(strategy=name, axis=axis, confidence=confidence, words=words)
     words = (
         f"no strategy is distinguishable from random here; the nearest is {name}, {amount}, "
-        f"confidence {_percent(confidence)}{_more_seeds(best)}"
+        f"{f'which {luck}' if best.mean > 0 else 'behind it'}{_more_seeds(best, len(tried))}"
     )
     return Advice(strategy=BASELINE, axis=axis, confidence=confidence, words=words)
 
@@ -54,17 +55,25 @@ def advise(arms: Sequence[Arm], axis: Axis) -> Advice:
 def beats(difference: Interval, n_tried: int) -> float | None:
     """Return the confidence that a paired difference to random is above 0, None from one seed.
 
-    1 - p of the one-sided paired t-test; p is multiplied by the number of strategies tried, since
-    the best of many looks good by chance (Bonferroni).
+    1 - p of the two-sided paired t-test; p is multiplied by the number of strategies tried, since
+    the best of many looks good by chance (Bonferroni). For one strategy it is 95 % or more where
+    the difference's interval of 95 % lies above 0.
     """
     from scipy.stats import t
 
     if difference.error is None:
         return None
+    if difference.mean <= 0:
+        return 0.0
     if difference.error == 0:
-        return float(difference.mean > 0)
-    p = float(t.sf(difference.mean / difference.error, difference.n - 1))
+        return 1.0
+    p = 2 * float(t.sf(difference.mean / difference.error, difference.n - 1))
     return max(0.0, 1 - n_tried * p)
+
+
+def loses(difference: Interval, n_tried: int) -> float | None:
+    """Return the confidence that a paired difference to random is below 0, None from one seed."""
+    return beats(difference.model_copy(update={"mean": -difference.mean}), n_tried)
 
 
 def _by_boxes(arms: Sequence[Arm], name: str) -> str:
@@ -84,7 +93,7 @@ def _unproven(first: str, advised: str, known: Mapping[str, Interval]) -> str:
     return f"; {first} is ahead of it ({found.mean:+.3f}, n = {found.n}), but unproven"
 
 
-def _more_seeds(best: Interval) -> str:
+def _more_seeds(best: Interval, n_tried: int) -> str:
     """Return about how many seeds would tell a difference of this size from 0."""
     if best.mean <= 0 or best.error is None:
         return ""
@@ -93,12 +102,13 @@ def _more_seeds(best: Interval) -> str:
     deviation = best.error * math.sqrt(best.n)
     # The next draw's interval is as likely to end above 0 as below.
     for n in range(best.n + 1, 101):
-        if t.ppf((1 + LEVEL) / 2, n - 1) * deviation / math.sqrt(n) <= best.mean:
+        if t.isf((1 - LEVEL) / 2 / n_tried, n - 1) * deviation / math.sqrt(n) <= best.mean:
             return f"; about {n} seeds would settle a difference of this size"
     return ""
 
 
-def _is_choice(name: str) -> bool:
+def is_choice(name: str) -> bool:
+    """Tell whether an arm is a strategy that is compared, and no reference."""
     return name not in {BASELINE, FULL_POOL} and not name.endswith(f", {BALANCED}")
 
 
@@ -106,5 +116,9 @@ def _difference(arm: Arm, axis: Axis) -> Interval | None:
     return arm.difference_images if axis == "images" else arm.difference_boxes
 
 
-def _percent(confidence: float) -> str:
-    return "over 99 %" if confidence > 0.99 else f"{confidence:.0%}".replace("%", " %")
+def _luck(confidence: float, n_tried: int) -> str:
+    """Return in words how often chance alone would do as well."""
+    often = 1 - confidence
+    share = "under 1 %" if often < 0.01 else f"{often:.0%}".replace("%", " %")
+    best = f"the best of {n_tried} strategies" if n_tried > 1 else "a strategy"
+    return f"{best} reaches by chance alone in {share} of simulations"

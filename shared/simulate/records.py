@@ -7,11 +7,11 @@ from pydantic import Field, JsonValue, ValidationError
 
 from shared.errors import BadRequest
 from shared.models.geometry import Frozen
-from shared.models.simulations import DatasetFacts
+from shared.models.simulations import DatasetFacts, Finite
 from shared.simulate.options import Cell, SimulationOptions
 
 
-class Point(Frozen):
+class Point(Finite):
     """A model on test, and the labels that it learnt from."""
 
     n_images: int
@@ -44,12 +44,16 @@ class CellStore:
         """Return every finished cell.
 
         Raises:
-            BadRequest: a file is no cell, or was made with other settings or on other data; it is
-                named.
+            BadRequest: a file is no cell, or was made with other settings, on other data, or from
+                another start than those of its seed; it is named.
         """
-        records = [self._load(path) for path in sorted(self.folder.glob("*.json"))]
+        # Where the power fails a file may be left empty.
+        paths = [path for path in sorted(self.folder.glob("*.json")) if path.stat().st_size]
+        records = [self._load(path) for path in paths]
+        first_of: dict[int, CellRecord] = {}
         for record in records:
             _require_same(record, records[0], options)
+            _require_same_start(record, first_of.setdefault(record.cell.seed, record), options)
         return records
 
     def finished(self, options: SimulationOptions) -> dict[str, CellRecord]:
@@ -61,7 +65,10 @@ class CellStore:
         self.folder.mkdir(parents=True, exist_ok=True)
         path = self.folder / f"{record.cell.slug}.json"
         partial = path.with_suffix(f".part{os.getpid()}")
-        partial.write_text(record.model_dump_json(indent=1) + "\n")
+        with partial.open("w") as file:
+            file.write(record.model_dump_json(indent=1) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
         partial.replace(path)
 
     def _load(self, path: Path) -> CellRecord:
@@ -85,5 +92,16 @@ def _require_same(record: CellRecord, first: CellRecord, options: SimulationOpti
         msg = (
             f"cells {first.cell.slug!r} and {record.cell.slug!r} in {options.output} come from "
             f"different data ({first.dataset.name}, {record.dataset.name})"
+        )
+        raise BadRequest(msg)
+
+
+def _require_same_start(record: CellRecord, first: CellRecord, options: SimulationOptions) -> None:
+    ours, theirs = record.points[0], first.points[0]
+    if ours != theirs:
+        msg = (
+            f"cells {first.cell.slug!r} and {record.cell.slug!r} in {options.output} are no pair: "
+            f"the models that seed {first.cell.seed} began with have mAP50 {theirs.map50:.4f} and "
+            f"{ours.map50:.4f}. Unequal processors, threads or libraries made them: make one anew"
         )
         raise BadRequest(msg)

@@ -1,6 +1,5 @@
 """Cells on a running stack: rounds of isolated projects, answered by oracles."""
 
-import hashlib
 import platform
 import time
 import uuid
@@ -11,7 +10,7 @@ from shared.bases import OWN_MODEL
 from shared.cli.data import ingest_path
 from shared.cli.oracle import answer_tasks
 from shared.client import GatewayClient
-from shared.errors import AppError, BadRequest, NotFound
+from shared.errors import AppError, BadRequest
 from shared.models.data import IngestionCreate, ProjectCopy, ProjectCreate
 from shared.models.registry import ModelCopy, TrainingResult
 from shared.models.rounds import RoundCreate, RoundView
@@ -38,12 +37,15 @@ class Start:
 class Replay:
     """Runs cells one after the other through the services of one stack."""
 
-    def __init__(self, client: GatewayClient, options: SimulationOptions, say: Say) -> None:
+    def __init__(
+        self, client: GatewayClient, options: SimulationOptions, content_hash: str, say: Say
+    ) -> None:
         """Work through `client`; `say` is told in words what is going on."""
         self._client = client
         self._options = options
         self._say = say
         self._starts: dict[int, Start] = {}
+        self._content_hash = content_hash
 
     def run(self, cell: Cell) -> CellRecord:
         """Run one cell to its end.
@@ -95,13 +97,7 @@ class Replay:
         return self._starts[seed]
 
     def _make_start(self, seed: int) -> Start:
-        project = f"start-s{seed}"
-        try:
-            self._client.project(project)
-        except NotFound:
-            self._say(f"seed {seed}: reading {self._options.data}")
-            self._client.create_project(ProjectCreate(name=project, seed=seed))
-            ingest_path(self._client, project, self._options.data, IngestionCreate(as_oracle=True))
+        project = self._read(seed)
         self._say(f"seed {seed}: training on {self._options.start} random images")
         request = RoundCreate(
             strategy=RandomStrategy(),
@@ -118,6 +114,19 @@ class Replay:
             point=self._point(project, found),
             dataset=self._facts(project),
         )
+
+    def _read(self, seed: int) -> str:
+        """Return a project of this seed that has the data."""
+        prefix = f"start-s{seed}-"
+        for project in self._client.projects():
+            # One without a round was stopped while it read, and may lack images: it is left.
+            if project.name.startswith(prefix) and self._client.rounds(project.name):
+                return project.name
+        name = f"{prefix}{uuid.uuid4().hex[:8]}"
+        self._say(f"seed {seed}: reading {self._options.data}")
+        self._client.create_project(ProjectCreate(name=name, seed=seed))
+        ingest_path(self._client, name, self._options.data, IngestionCreate(as_oracle=True))
+        return name
 
     def _request(self, cell: Cell, index: int, model: int) -> RoundCreate:
         options = self._options
@@ -176,15 +185,12 @@ class Replay:
 
     def _facts(self, project: str) -> DatasetFacts:
         view = self._client.project(project)
-        digest = hashlib.sha256("\n".join(view.classes).encode())
-        for image in self._client.iter_images(project):
-            digest.update(image.id.encode())
         return DatasetFacts(
             name=self._options.data.resolve().name,
             classes=view.classes,
             n_pool=view.n_by_split.get("train", 0),
             n_test=view.n_by_split.get("test", 0),
-            content_hash=digest.hexdigest(),
+            content_hash=self._content_hash,
         )
 
 

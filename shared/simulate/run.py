@@ -1,13 +1,13 @@
 """A simulation from its options to its results: stack up, missing cells, tables and pictures."""
 
 import csv
-import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Column, Table
 
+from shared.bases import DEFAULT_BASE
 from shared.cli.context import console
 from shared.client import GatewayClient
 from shared.errors import BadRequest, Conflict
@@ -18,6 +18,7 @@ from shared.simulate.options import Cell, SimulationOptions, cells_of
 from shared.simulate.pictures import draw_curves
 from shared.simulate.records import CellRecord, CellStore
 from shared.simulate.replay import Replay, strategy_of
+from shared.simulate.state import Stamp, content_hash, discard, prepare, require_own
 from shared.simulate.statistics import summarise
 
 # Nobody looks at a replay while it runs.
@@ -35,7 +36,7 @@ def simulate(
 
     Raises:
         BadRequest: no such data; a strategy nobody knows; cells of an earlier run are there and
-            `resume` is not set, or they were made otherwise.
+            `resume` is not set, or they were made otherwise or from other data.
         SimulationRunning: another one runs in the same output folder.
         AppError: a round failed.
     """
@@ -53,13 +54,29 @@ def simulate(
             "another --output"
         )
         raise BadRequest(msg)
+    stamp = Stamp(settings=options.settings(), content_hash=content_hash(options.data))
+    _require_same_data(finished, stamp, options)
     missing = [c for c in wanted if is_missing(c, finished.get(c.slug))]
     if missing:
+        require_own(options.output / "state")
         options.output.mkdir(parents=True, exist_ok=True)
         runs_already = SimulationRunning(f"a simulation runs already in {options.output}")
         with exclusive(options.output / "simulation.lock", runs_already):
-            _run(options, store, missing, n_done=len(wanted) - len(missing))
+            _run(options, store, missing, stamp, n_done=len(wanted) - len(missing))
     return report(options)
+
+
+def _require_same_data(
+    finished: Mapping[str, CellRecord], stamp: Stamp, options: SimulationOptions
+) -> None:
+    for record in finished.values():
+        if record.dataset.content_hash != stamp.content_hash:
+            msg = (
+                f"the cells in {options.output} come from other data ({record.dataset.name!r}, "
+                f"{record.dataset.content_hash[:12]}) than {options.data} "
+                f"({stamp.content_hash[:12]}): choose another --output"
+            )
+            raise BadRequest(msg)
 
 
 def report(options: SimulationOptions) -> SimulationResults:
@@ -92,16 +109,24 @@ def is_missing(cell: Cell, record: CellRecord | None) -> bool:
 
 
 def _run(
-    options: SimulationOptions, store: CellStore, missing: Sequence[Cell], *, n_done: int
+    options: SimulationOptions,
+    store: CellStore,
+    missing: Sequence[Cell],
+    stamp: Stamp,
+    *,
+    n_done: int,
 ) -> None:
+    state = options.output / "state"
+
     # Engines agree to about 1e-5, and which one is fastest may differ from start to start.
     stack = EmbeddedStack(
-        options.output / "state",
+        state,
         fixed_ports=False,
-        settings={"FOVEA_ENGINE": "pytorch"},
+        settings={"FOVEA_ENGINE": "pytorch", "FOVEA_BASE_MODEL": DEFAULT_BASE},
         without=UNUSED,
     )
     stack.stop()
+    prepare(state, stamp)
     bar = Progress(
         TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(),
         console=console,
@@ -120,14 +145,14 @@ def _run(
                         f"  {bar.tasks[0].completed:g} cells done; {text}", highlight=False
                     )
 
-            replay = Replay(client, options, say)
+            replay = Replay(client, options, stamp.content_hash, say)
             for cell in missing:
                 store.write(replay.run(cell))
                 bar.advance(shown)
         client.close()
     finally:
         stack.stop()
-    shutil.rmtree(options.output / "state")
+    discard(state)
 
 
 def _write_csv(records: Sequence[CellRecord], path: Path) -> None:

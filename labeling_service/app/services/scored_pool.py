@@ -6,11 +6,15 @@ from dataclasses import dataclass
 import numpy as np
 
 from labeling_service.app.core.strategies.expectation import expected
+from labeling_service.app.core.strategies.needs import Needs
 from labeling_service.app.core.strategies.pool import Acquisition, FloatArray, Pool
+from labeling_service.app.core.strategies.strata import Strata
 from shared.models.geometry import Detection, Xyxy
 from shared.objects.port import ObjectStore
 from shared.predictions import ScoredImage, read_shard, scored_keys
 
+# Embeddings of so many images are held at once, a gigabyte of 256 numbers each.
+MAX_EMBEDDED = 1_000_000
 NOTHING = np.zeros((0, 0), np.float32)
 
 
@@ -22,11 +26,13 @@ class PoolReading:
         pool: the images to choose from.
         n_unscored: how many no shard has.
         unusable: ids of those whose scores or embedding have a value that is not finite.
+        n_unsampled: how many were scored, but are more than are held at once.
     """
 
     pool: Pool
     n_unscored: int = 0
     unusable: tuple[str, ...] = ()
+    n_unsampled: int = 0
 
 
 def unread(groups: Mapping[str, str | None]) -> PoolReading:
@@ -43,73 +49,118 @@ def read_pool(
     images: Iterable[ScoredImage],
     groups: Mapping[str, str | None],
     acquisition: Acquisition,
+    needs: Needs,
     *,
-    with_labelled: bool,
+    room: int = MAX_EMBEDDED,
+    seed: int = 0,
 ) -> PoolReading:
     """Return the pool as a strategy needs it.
 
     Of each image only its summary, embedding and number of expected boxes are kept, in arrays made
-    once: beside them there is never more than one image in memory.
+    once: beside them there is never more than one image in memory. Of a larger pool than `room`
+    embeddings are kept of a sample, as even as can be over what is expected in the images: strata
+    are the sets of classes.
 
     Args:
         images: everything that was scored; of an image that comes twice the last counts.
         groups: duplicate groups of the images to choose from, by id.
         acquisition: makes the summaries.
-        with_labelled: keep the embeddings of all other images.
+        needs: whether the embeddings of these images are kept, and those of all others.
+        room: for the embeddings of so many of them.
+        seed: of the sample.
 
     Raises:
         ValueError: embeddings or summaries have different lengths; an image is named.
     """
-    table = _Table(groups)
+    table = _Table(groups, with_embeddings=needs.embeddings, room=room, seed=seed)
     others: dict[str, FloatArray] = {}
     for image in images:
         if image.image_id in groups:
             table.put(image, acquisition.summarise(image))
-        elif with_labelled and np.isfinite(image.embedding).all():
+        elif needs.labelled and np.isfinite(image.embedding).all():
             others[image.image_id] = image.embedding
     labelled = np.stack([others[i] for i in sorted(others)]) if others else NOTHING
     return table.reading(labelled)
 
 
 class _Table:
-    """One row an image, in the order of the ids."""
+    """One row an image that is kept: of all in the order of the ids, of a sample as they come."""
 
-    def __init__(self, groups: Mapping[str, str | None]) -> None:
+    def __init__(
+        self, groups: Mapping[str, str | None], *, with_embeddings: bool, room: int, seed: int
+    ) -> None:
         self._groups = groups
+        self._with_embeddings = with_embeddings
         self._ids = sorted(groups)
-        self._rows = {image_id: row for row, image_id in enumerate(self._ids)}
-        self._embeddings = self._summaries = NOTHING
-        self._expected = np.zeros(len(self._ids), np.int64)
+        self._ranks = {image_id: rank for rank, image_id in enumerate(self._ids)}
+        n = min(len(groups), room) if with_embeddings else len(groups)
+        self._strata = Strata(n, seed) if n < len(groups) else None
+        self._n_sampled = 0
         self._seen = np.zeros(len(self._ids), np.bool_)
-        self._usable = np.zeros(len(self._ids), np.bool_)
+        # Of each rank; -1 where it has none.
+        self._rows = np.full(len(self._ids), -1, np.int64)
+        self._embeddings = self._summaries = NOTHING
+        self._expected = np.zeros(n, np.int64)
+        self._usable = np.zeros(n, np.bool_)
 
     def put(self, image: ScoredImage, summary: FloatArray) -> None:
-        if self._embeddings is NOTHING:
-            self._embeddings = np.zeros((len(self._ids), len(image.embedding)), np.float32)
-            self._summaries = np.zeros((len(self._ids), len(summary)), np.float32)
-        row = self._rows[image.image_id]
-        _put(self._embeddings, row, image.embedding, f"embedding of image {image.image_id}")
+        embedding = image.embedding if self._with_embeddings else image.embedding[:0]
+        if self._summaries is NOTHING:
+            self._embeddings = np.zeros((len(self._expected), len(embedding)), np.float32)
+            self._summaries = np.zeros((len(self._expected), len(summary)), np.float32)
+        rank = self._ranks[image.image_id]
+        if not self._seen[rank]:
+            self._seen[rank] = True
+            self._rows[rank] = self._row_for(image, rank)
+        row = int(self._rows[rank])
+        if row < 0:
+            return
+        _put(self._embeddings, row, embedding, f"embedding of image {image.image_id}")
         _put(self._summaries, row, summary, f"summary of image {image.image_id}")
         self._expected[row] = np.count_nonzero(expected(image))
-        self._seen[row] = True
         self._usable[row] = all(
             np.isfinite(values).all() for values in (image.embedding, image.class_scores, summary)
         )
 
+    def _row_for(self, image: ScoredImage, rank: int) -> int:
+        """Return a free row, or that of an image which leaves for this one, or -1."""
+        if self._strata is None:
+            return rank
+        left = self._strata.offer(image.image_id, _expected_classes(image))
+        if left is None:
+            self._n_sampled += 1
+            return self._n_sampled - 1
+        if left == image.image_id:
+            return -1
+        row = int(self._rows[self._ranks[left]])
+        self._rows[self._ranks[left]] = -1
+        return row
+
     def reading(self, labelled: FloatArray) -> PoolReading:
-        kept = np.flatnonzero(self._usable)
-        whole = len(kept) == len(self._ids)
-        ids = [self._ids[row] for row in kept]
+        ranks = np.flatnonzero(self._rows >= 0)
+        usable = self._usable[self._rows[ranks]]
+        rows = self._rows[ranks[usable]]
+        whole = self._strata is None and len(rows) == len(self._ids)
+        ids = [self._ids[rank] for rank in ranks[usable]]
         pool = Pool(
             ids=ids,
             groups=[self._groups[i] for i in ids],
-            embeddings=self._embeddings if whole else self._embeddings[kept],
-            summaries=self._summaries if whole else self._summaries[kept],
-            expected_boxes=self._expected[kept],
+            embeddings=self._embeddings if whole else self._embeddings[rows],
+            summaries=self._summaries if whole else self._summaries[rows],
+            expected_boxes=self._expected[rows],
             labelled=labelled if len(labelled) else self._embeddings[:0],
         )
-        unusable = tuple(self._ids[row] for row in np.flatnonzero(self._seen & ~self._usable))
-        return PoolReading(pool, int(np.count_nonzero(~self._seen)), unusable)
+        return PoolReading(
+            pool,
+            n_unscored=int(np.count_nonzero(~self._seen)),
+            unusable=tuple(self._ids[rank] for rank in ranks[~usable]),
+            n_unsampled=int(np.count_nonzero(self._seen & (self._rows < 0))),
+        )
+
+
+def _expected_classes(image: ScoredImage) -> frozenset[int]:
+    scores = image.class_scores[expected(image)]
+    return frozenset(scores.argmax(axis=1).tolist())
 
 
 def read_detections(

@@ -96,7 +96,7 @@ class Selector:
         scored = read_shards(self._store, row.project, row.scored_by, ("train",))
         # Of the others all are labelled, but for those that were skipped.
         known = (i for i in scored if i.image_id in groups or i.image_id not in skipped)
-        reading = read_pool(known, groups, acquisition, with_labelled=needs.labelled)
+        reading = read_pool(known, groups, acquisition, needs, seed=request.seed)
         return choose(request, acquisition, reading)
 
     def _pool(
@@ -191,9 +191,12 @@ def _require_usable(request: RoundCreate, reading: PoolReading) -> None:
 
 def _note(budget: Budget, reading: PoolReading, spent: int) -> str | None:
     notes = []
-    n_pool = len(reading.pool) + reading.n_unscored + len(reading.unusable)
+    n_looked_at = len(reading.pool) + len(reading.unusable)
+    n_pool = n_looked_at + reading.n_unscored + reading.n_unsampled
     if reading.n_unscored:
         notes.append(f"{reading.n_unscored} of {n_pool} images came after the scoring: left out")
+    if reading.n_unsampled:
+        notes.append(f"{n_looked_at} of {n_pool} images were looked at, even over what they show")
     if reading.unusable:
         notes.append(_unusable(reading))
     available = budget.available(reading.pool)

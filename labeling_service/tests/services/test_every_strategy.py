@@ -9,6 +9,7 @@ import pytest
 from labeling_service.app.core.strategies.build import build
 from labeling_service.app.core.strategies.classes import Classes
 from labeling_service.app.core.strategies.mix import Mix, Part
+from labeling_service.app.core.strategies.needs import Needs
 from labeling_service.app.core.strategies.pool import Choice, FloatArray, Pool
 from labeling_service.app.core.strategies.uniform import Uniform
 from labeling_service.app.models.errors import EmptyPool, NothingExpected
@@ -256,7 +257,7 @@ def test_a_strategy_that_runs_out_of_images_is_told_in_the_note() -> None:
 def test_the_other_parts_of_a_mix_fill_in_for_one_that_runs_out() -> None:
     mix = Mix([Part("two", 0.5, OnlyTwo()), Part("random", 0.5, Uniform())])
     scenes = [i.image_id for i in SCENES]
-    reading = read_pool(SCENES, dict.fromkeys(scenes), mix, with_labelled=False)
+    reading = read_pool(SCENES, dict.fromkeys(scenes), mix, Needs())
     found = choose(RoundCreate(budget=N), mix, reading)
     assert sorted(ids(found)) == scenes
     assert sum(" by two: " in i.reason for i in found.images) == 2

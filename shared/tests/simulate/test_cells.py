@@ -8,7 +8,7 @@ from shared.cli.simulate import read_part
 from shared.errors import BadRequest
 from shared.simulate.options import Cell, SimulationOptions, cells_of
 from shared.simulate.records import CellStore
-from shared.simulate.run import is_missing, report
+from shared.simulate.run import is_missing, report, simulate
 from shared.tests.simulate.cells import record
 from shared.tests.simulate.test_statistics import arms
 
@@ -119,3 +119,43 @@ def test_a_file_that_is_no_cell_is_refused_by_name(tmp_path: Path) -> None:
 def test_without_cells_there_is_no_report(tmp_path: Path) -> None:
     with pytest.raises(BadRequest, match="no finished cell of 'random'"):
         report(OPTIONS.model_copy(update={"output": tmp_path}))
+
+
+def test_a_cell_that_a_power_cut_left_empty_is_missing(tmp_path: Path) -> None:
+    options = OPTIONS.model_copy(update={"output": tmp_path})
+    store = CellStore(tmp_path / "cells")
+    store.write(record("random", 0, [(5, 9, 0.1)], settings=options.settings()))
+    (tmp_path / "cells" / "entropy-s0.json").touch()
+    assert [r.cell.strategy for r in store.read(options)] == ["random"]
+
+
+def test_cells_of_a_seed_that_began_with_unequal_models_are_no_pair(tmp_path: Path) -> None:
+    options = OPTIONS.model_copy(update={"output": tmp_path})
+    store = CellStore(tmp_path / "cells")
+    for name, map50 in (("random", 0.3), ("entropy", 0.45)):
+        cell = record(name, 1, [(5, 9, map50), (9, 20, 0.5)], settings=options.settings())
+        store.write(cell)
+    with pytest.raises(BadRequest, match=r"are no pair: .* seed 1 .* mAP50 0\.4500 and 0\.3000"):
+        store.read(options)
+
+
+def test_cells_of_other_data_are_refused_before_anything_runs(tmp_path: Path) -> None:
+    data = tmp_path / "cows"
+    data.mkdir()
+    (data / "data.yaml").write_text("names: [cow]")
+    options = OPTIONS.model_copy(update={"output": tmp_path, "data": data})
+    CellStore(tmp_path / "cells").write(
+        record("random", 0, [(5, 9, 0.1)], settings=options.settings())
+    )
+    with pytest.raises(BadRequest, match=r"come from other data \('made-up', 0{12}\) than .*cows"):
+        simulate(options, resume=True)
+    assert not (tmp_path / "state").exists()
+
+
+def test_a_folder_of_anothers_is_not_taken_for_a_simulations_state(tmp_path: Path) -> None:
+    (tmp_path / "state").mkdir()
+    (tmp_path / "state" / "thesis.txt").write_text("years of work")
+    options = OPTIONS.model_copy(update={"output": tmp_path, "data": tmp_path / "state"})
+    with pytest.raises(BadRequest, match=r"state holds something that no simulation left there"):
+        simulate(options, resume=False)
+    assert (tmp_path / "state" / "thesis.txt").read_text() == "years of work"

@@ -196,3 +196,58 @@ def test_a_dip_of_random_is_no_loss_of_what_it_reached() -> None:
 def test_the_mean_height_of_a_line_is_its_middle() -> None:
     line = (np.array([0.0, 10.0]), np.array([0.0, 1.0]))
     assert mean_height(line, 2, 6) == pytest.approx(0.4, abs=1e-6)
+
+
+def test_ends_of_a_saving_are_those_of_the_paired_difference() -> None:
+    cells = arms(offset=0.05, spread=0.03)
+    first, last = summarise(cells).arms[1].saved_images
+    random = {c.cell.seed: c for c in cells if c.cell.strategy == "random"}
+    chosen = {c.cell.seed: c for c in cells if c.cell.strategy == "entropy"}
+    for step, saving in ((1, first), (2, last)):
+        gain = interval(
+            [chosen[s].points[step].map50 - random[s].points[step].map50 for s in random]
+        )
+        assert gain.low is not None
+        assert saving.low is not None
+        # Random gains 0.1 with 10 images, so that a gain of 0.05 is worth 5.
+        at = 10 * (step + 1)
+        assert saving.random_needs == pytest.approx(at + 100 * gain.mean)
+        assert saving.low == pytest.approx(1 - at / (at + 100 * gain.low))
+
+
+def test_intervals_of_savings_hold_nothing_saved_as_often_as_they_say() -> None:
+    rng = np.random.default_rng(0)
+    held = 0
+    for _ in range(200):
+        cells = []
+        for seed in range(3):
+            for name in ("random", "entropy"):
+                noise = rng.normal(0, 0.02, 4)
+                points = [(i, b, m + float(e)) for (i, b, m), e in zip(SLOW, noise, strict=True)]
+                cells.append(record(name, seed, points))
+        saving = summarise(cells).arms[1].saved_images[1]
+        assert saving.low is not None
+        assert saving.high is not None
+        held += saving.low <= 0 <= saving.high
+    assert held >= 180
+
+
+def test_a_start_without_a_box_gives_no_saving_without_end() -> None:
+    cells = []
+    for seed, boxes in enumerate([0, 3, 5]):
+        points = [(10, boxes, 0.5), (20, boxes + 9, 0.4), (30, boxes + 20, 0.6)]
+        cells += [record(name, seed, points) for name in ("random", "entropy")]
+    for saving in summarise(cells).arms[1].saved_boxes:
+        assert saving.saved <= 1
+        assert saving.low is not None
+
+
+def test_random_has_its_area_over_the_labels_that_all_reached() -> None:
+    long = [*SLOW, (50, 100, 0.9), (60, 120, 1.0)]
+    cells = [
+        record(name, seed, p) for seed in (0, 1) for name, p in (("random", long), ("a", SLOW))
+    ]
+    random, other = summarise(cells).arms
+    assert random.auc_images is not None
+    assert other.auc_images is not None
+    assert random.auc_images.mean == pytest.approx(other.auc_images.mean) == pytest.approx(0.55)

@@ -4,6 +4,8 @@ from dataclasses import astuple, dataclass
 
 from shared.models.strategies import COLD_START, CustomStrategy, MixStrategy, Strategy
 
+EMBEDDED = {"coreset", "kmeans", "typiclust", "badge", "class_weighted_diverse"}
+
 
 @dataclass(frozen=True)
 class Needs:
@@ -15,6 +17,7 @@ class Needs:
         labelled: the embeddings of labelled images too.
         consistency: the images scored in more views than one.
         classes: how many labels each class has, and how well the model finds it.
+        embeddings: the embeddings of the images to choose from.
     """
 
     images: bool = True
@@ -22,6 +25,7 @@ class Needs:
     labelled: bool = False
     consistency: bool = False
     classes: bool = False
+    embeddings: bool = False
 
 
 def needs_of(strategy: Strategy) -> Needs:
@@ -39,7 +43,7 @@ def needs_of(strategy: Strategy) -> Needs:
             from labeling_service.app.core.strategies.custom import Custom
 
             plugin = Custom(strategy)
-            return Needs(model=plugin.needs_model, labelled=plugin.needs_labelled)
+            return Needs(model=plugin.needs_model, labelled=plugin.needs_labelled, embeddings=True)
         case _:
             name = strategy.strategy
             weighted = getattr(strategy, "aggregation", None) == "class_weighted"
@@ -49,4 +53,5 @@ def needs_of(strategy: Strategy) -> Needs:
                 labelled=name in {"coreset", "typiclust"},
                 consistency=name == "inconsistency",
                 classes=weighted or name.startswith("class_"),
+                embeddings=name in EMBEDDED,
             )

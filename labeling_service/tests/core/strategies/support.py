@@ -87,7 +87,7 @@ def read(
         [*images, *labelled],
         pool,
         build(strategy, classes),
-        with_labelled=needs_of(strategy).labelled,
+        needs_of(strategy),
     )
 
 

@@ -93,9 +93,9 @@ def test_the_example_is_a_part_of_a_mix_like_any_other() -> None:
 
 @pytest.mark.usefixtures("installed")
 def test_a_strategy_of_ones_own_says_what_it_needs() -> None:
-    assert needs_of(parse_strategy("custom:small_objects")) == Needs(model=True, labelled=False)
+    assert needs_of(parse_strategy("custom:small_objects")) == Needs(embeddings=True)
     mix = needs_of(parse_strategy("0.5 custom:small_objects + 0.5 coreset"))
-    assert mix == Needs(model=True, labelled=True)
+    assert mix == Needs(labelled=True, embeddings=True)
 
 
 @pytest.mark.usefixtures("installed")
