@@ -138,8 +138,8 @@ class Advice(Finite):
     strategy: str = Field(description="As a round takes it.")
     axis: Axis = Field(description="What labels are counted in: the unit of the budget.")
     confidence: float | None = Field(
-        description="That it beats random: 1 - p of the paired two-sided t-test, p times the "
-        "number of strategies tried (Bonferroni); none from a single seed."
+        description="That it beats random: 1 - p of the paired two-sided t-test, all strategies "
+        "that were tried counted (Holm); none from a single seed."
     )
     words: str = Field(min_length=1)
 

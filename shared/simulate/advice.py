@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from shared.models.simulations import Advice, Arm, Axis, Interval
 from shared.simulate.options import BALANCED, BASELINE, FULL_POOL, LEVEL
 
-# Below this confidence a difference is called noise.
-ENOUGH = 0.95
+# What chance alone does more often is called noise.
+RARE = 1 - LEVEL
 
 
 def advise(arms: Sequence[Arm], axis: Axis) -> Advice:
@@ -26,54 +26,57 @@ def advise(arms: Sequence[Arm], axis: Axis) -> Advice:
         words = f"nothing but {BASELINE} was measured over a common range of {axis}"
         return Advice(strategy=BASELINE, axis=axis, confidence=None, words=words)
     first = max(known, key=lambda name: known[name].mean)
+    by_chance = chances(known)
     # What was tried on few seeds, and may be first by luck, hides nothing that is proven.
-    proven = [n for n in known if (beats(known[n], len(tried)) or 0.0) >= ENOUGH]
+    proven = [n for n, chance in by_chance.items() if chance <= RARE and known[n].mean > 0]
     name = max(proven or [first], key=lambda name: known[name].mean)
     best = known[name]
     amount = f"{best.mean:+.3f} mAP50 at equal {axis} over {best.n} paired seeds"
-    confidence = beats(best, len(tried))
-    if confidence is None:
+    if name not in by_chance:
         words = (
             f"{name} is first by {best.mean:+.3f} mAP50 at equal {axis}, in a single seed, which "
             "shows nothing yet: give more --seeds"
         )
         return Advice(strategy=BASELINE, axis=axis, confidence=None, words=words)
-    luck = _luck(confidence, len(tried))
-    if confidence >= ENOUGH:
+    luck = f"as by chance alone in {_share(by_chance[name])} of simulations{_of_all(by_chance)}"
+    confidence = 1 - by_chance[name] if best.mean > 0 else 0.0
+    if proven:
         words = (
-            f"choose by {name}: {amount}, which {luck}"
+            f"choose by {name}: {amount}, {luck}"
             f"{_by_boxes(arms, name) if axis == 'images' else ''}{_unproven(first, name, known)}"
         )
         return Advice(strategy=name, axis=axis, confidence=confidence, words=words)
     words = (
         f"no strategy is distinguishable from random here; the nearest is {name}, {amount}, "
-        f"{f'which {luck}' if best.mean > 0 else 'behind it'}{_more_seeds(best, len(tried))}"
+        f"{luck if best.mean > 0 else 'behind it'}{_more_seeds(best, len(by_chance))}"
     )
     return Advice(strategy=BASELINE, axis=axis, confidence=confidence, words=words)
 
 
-def beats(difference: Interval, n_tried: int) -> float | None:
-    """Return the confidence that a paired difference to random is above 0, None from one seed.
+def chances(differences: Mapping[str, Interval]) -> dict[str, float]:
+    """Return how likely chance alone moves each so far from random; none from a single seed.
 
-    1 - p of the two-sided paired t-test; p is multiplied by the number of strategies tried, since
-    the best of many looks good by chance (Bonferroni). For one strategy it is 95 % or more where
-    the difference's interval of 95 % lies above 0.
+    p of the two-sided paired t-test, corrected since the best of many looks good by chance. Of one
+    strategy alone it is below 5 % where the difference's interval of 95 % does not hold 0.
+
+    Source:
+        Holm 1979, "A simple sequentially rejective multiple test procedure".
     """
+    each = {name: _p(d, d.error) for name, d in differences.items() if d.error is not None}
+    corrected: dict[str, float] = {}
+    highest = 0.0
+    for rank, name in enumerate(sorted(each, key=lambda name: each[name])):
+        highest = max(highest, min(1.0, (len(each) - rank) * each[name]))
+        corrected[name] = highest
+    return corrected
+
+
+def _p(difference: Interval, error: float) -> float:
     from scipy.stats import t
 
-    if difference.error is None:
-        return None
-    if difference.mean <= 0:
-        return 0.0
-    if difference.error == 0:
-        return 1.0
-    p = 2 * float(t.sf(difference.mean / difference.error, difference.n - 1))
-    return max(0.0, 1 - n_tried * p)
-
-
-def loses(difference: Interval, n_tried: int) -> float | None:
-    """Return the confidence that a paired difference to random is below 0, None from one seed."""
-    return beats(difference.model_copy(update={"mean": -difference.mean}), n_tried)
+    if error == 0:
+        return float(difference.mean == 0)
+    return 2 * float(t.sf(abs(difference.mean) / error, difference.n - 1))
 
 
 def _by_boxes(arms: Sequence[Arm], name: str) -> str:
@@ -116,9 +119,11 @@ def _difference(arm: Arm, axis: Axis) -> Interval | None:
     return arm.difference_images if axis == "images" else arm.difference_boxes
 
 
-def _luck(confidence: float, n_tried: int) -> str:
-    """Return in words how often chance alone would do as well."""
-    often = 1 - confidence
-    share = "under 1 %" if often < 0.01 else f"{often:.0%}".replace("%", " %")
-    best = f"the best of {n_tried} strategies" if n_tried > 1 else "a strategy"
-    return f"{best} reaches by chance alone in {share} of simulations"
+def _share(chance: float) -> str:
+    if chance > 0.5:
+        return "most"
+    return "under 1 %" if chance < 0.01 else f"{chance:.0%}".replace("%", " %")
+
+
+def _of_all(by_chance: Mapping[str, float]) -> str:
+    return f", all {len(by_chance)} strategies counted" if len(by_chance) > 1 else ""

@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +16,7 @@ from shared.models.simulations import (
     Size,
     savings_text,
 )
-from shared.simulate.advice import ENOUGH, advise, beats, is_choice, loses
+from shared.simulate.advice import RARE, advise, chances, is_choice
 from shared.simulate.options import BASELINE, FULL_POOL, LEVEL
 from shared.simulate.records import CellRecord, Point
 
@@ -36,8 +37,8 @@ def summarise(records: Sequence[CellRecord]) -> SimulationResults:
         msg = f"no finished cell of {BASELINE!r}, so there is nothing to compare with"
         raise ValueError(msg)
     names = sorted(arms, key=lambda name: (name != BASELINE, name))
-    n_tried = sum(map(is_choice, names))
-    found = tuple(_arm(name, arms, n_tried) for name in names)
+    evidence = Evidence(_evidence(arms, "images"), _evidence(arms, "boxes"))
+    found = tuple(_arm(name, arms, evidence) for name in names)
     settings = records[0].settings
     return SimulationResults(
         dataset=records[0].dataset,
@@ -179,11 +180,42 @@ def _saved(at: float, baseline: Curve, map50: float) -> tuple[float, float | Non
     return 1 - at / max(longest if needs is None else needs, 1.0), needs
 
 
-def _arm(name: str, arms: Mapping[str, Mapping[int, tuple[Point, ...]]], n_tried: int) -> Arm:
+class Difference(NamedTuple):
+    """How far an arm is from random, and how likely chance alone does that, as far as known."""
+
+    size: Interval
+    chance: float | None
+    n_tried: int
+
+
+class Evidence(NamedTuple):
+    """The arms' differences to random at equal images and at equal boxes, by name."""
+
+    images: Mapping[str, Difference]
+    boxes: Mapping[str, Difference]
+
+
+def _evidence(
+    arms: Mapping[str, Mapping[int, tuple[Point, ...]]], axis: Axis
+) -> dict[str, Difference]:
+    sizes = {
+        name: size
+        for name, runs in arms.items()
+        if name not in REFERENCES and (size := _difference(runs, arms[BASELINE], axis))
+    }
+    together = chances({name: size for name, size in sizes.items() if is_choice(name)})
+    found = {}
+    for name, size in sizes.items():
+        # References are no candidates: each is judged alone.
+        among = together if is_choice(name) else chances({name: size})
+        found[name] = Difference(size, among.get(name), len(among))
+    return found
+
+
+def _arm(name: str, arms: Mapping[str, Mapping[int, tuple[Point, ...]]], evidence: Evidence) -> Arm:
     runs, baseline = arms[name], arms[BASELINE]
     compared = name not in REFERENCES
-    by_images = _difference(runs, baseline, "images") if compared else None
-    by_boxes = _difference(runs, baseline, "boxes") if compared else None
+    by_images, by_boxes = evidence.images.get(name), evidence.boxes.get(name)
     saved_images = savings(runs, baseline, "images") if compared else ()
     saved_boxes = savings(runs, baseline, "boxes") if compared else ()
     # Random goes on alone: over its own end its area is that of no other.
@@ -194,11 +226,11 @@ def _arm(name: str, arms: Mapping[str, Mapping[int, tuple[Point, ...]]], n_tried
         sizes=_sizes(runs),
         auc_images=_auc(runs, [baseline, *beside], "images"),
         auc_boxes=_auc(runs, [baseline, *beside], "boxes"),
-        difference_images=by_images,
-        difference_boxes=by_boxes,
+        difference_images=by_images.size if by_images else None,
+        difference_boxes=by_boxes.size if by_boxes else None,
         saved_images=saved_images,
         saved_boxes=saved_boxes,
-        verdict=verdict(name, (by_images, by_boxes), (saved_images, saved_boxes), n_tried),
+        verdict=verdict(name, (by_images, by_boxes), (saved_images, saved_boxes)),
     )
 
 
@@ -258,44 +290,32 @@ REFERENCES = {BASELINE: "the baseline", FULL_POOL: "every label there is, for re
 
 def verdict(
     name: str,
-    differences: tuple[Interval | None, Interval | None],
+    differences: tuple[Difference | None, Difference | None],
     saved: tuple[Sequence[Saving], Sequence[Saving]],
-    n_tried: int,
 ) -> str:
-    """Return what may be said of an arm, in words.
-
-    Args:
-        name: of the arm.
-        differences: to random, by images and by boxes.
-        saved: likewise.
-        n_tried: strategies of the simulation, of which the best looks good by chance.
-    """
+    """Return what may be said of an arm, in words: by images, and by boxes."""
     if name in REFERENCES:
         return REFERENCES[name]
     axes = zip(("by images", "by boxes"), differences, saved, strict=True)
-    return "; ".join(_judgement(axis, found, labels, n_tried) for axis, found, labels in axes)
+    return "; ".join(_judgement(axis, found, labels) for axis, found, labels in axes)
 
 
-def _judgement(
-    axis: str, difference: Interval | None, saved: Sequence[Saving], n_tried: int
-) -> str:
+def _judgement(axis: str, difference: Difference | None, saved: Sequence[Saving]) -> str:
     if difference is None:
         return f"{axis}: no common range with random"
-    if difference.low is None or difference.high is None:
-        return f"{axis}: {difference.mean:+.3f} mAP50 in a single seed, which shows nothing yet"
+    size, chance, n_tried = difference
+    if chance is None or size.low is None or size.high is None:
+        return f"{axis}: {size.mean:+.3f} mAP50 in a single seed, which shows nothing yet"
     amount = (
-        f"{difference.mean:+.3f} mAP50 (95 % interval {difference.low:+.3f} to "
-        f"{difference.high:+.3f}, {difference.n} paired seeds)"
+        f"{size.mean:+.3f} mAP50 (95 % interval {size.low:+.3f} to "
+        f"{size.high:+.3f}, {size.n} paired seeds)"
     )
-    if (beats(difference, n_tried) or 0.0) >= ENOUGH:
-        found = f"{axis}: better than random, {amount}"
-        return f"{found}; labels at equal mAP50: {savings_text(saved)}" if saved else found
-    if (loses(difference, n_tried) or 0.0) >= ENOUGH:
+    if chance > RARE:
+        # The interval is that of one strategy alone.
+        apart = size.low > 0 or size.high < 0
+        of_all = f" where {n_tried} strategies are tried" if apart else ""
+        return f"{axis}: not distinguishable from random{of_all}, {amount}"
+    if size.mean < 0:
         return f"{axis}: worse than random, {amount}"
-    # The interval is that of one strategy alone.
-    of_all = f" where {n_tried} strategies are tried" if _apart(difference) else ""
-    return f"{axis}: not distinguishable from random{of_all}, {amount}"
-
-
-def _apart(difference: Interval) -> bool:
-    return (difference.low or 0.0) > 0 or (difference.high or 0.0) < 0
+    found = f"{axis}: better than random, {amount}"
+    return f"{found}; labels at equal mAP50: {savings_text(saved)}" if saved else found

@@ -5,8 +5,8 @@ import pytest
 from scipy.stats import ttest_1samp
 
 from shared.models.simulations import Arm, Interval, Size
-from shared.simulate.advice import advise, beats
-from shared.simulate.statistics import interval, summarise, verdict
+from shared.simulate.advice import advise, chances
+from shared.simulate.statistics import Difference, interval, summarise, verdict
 from shared.tests.simulate.cells import record
 from shared.tests.simulate.test_statistics import arms
 
@@ -29,16 +29,24 @@ def arm(name: str, images: Interval | None, boxes: Interval | None = None) -> Ar
     )
 
 
-@pytest.mark.parametrize("n_tried", [1, 3])
-def test_confidence_is_that_of_the_paired_t_test_shared_by_all_tries(n_tried: int) -> None:
+def test_chance_is_that_of_the_paired_t_test() -> None:
     p = float(ttest_1samp(GAINS, 0.0).pvalue)
-    assert beats(interval(GAINS), n_tried) == pytest.approx(1 - n_tried * p, abs=1e-9)
+    assert chances({"a": interval(GAINS)}) == {"a": pytest.approx(p, abs=1e-9)}
+    losses = [-gain for gain in GAINS]
+    assert chances({"a": interval(losses)}) == {"a": pytest.approx(p, abs=1e-9)}
+    assert chances({"a": interval([0.1])}) == {}
 
 
-def test_confidence_is_never_below_0_and_none_from_one_seed() -> None:
-    assert beats(interval([-0.1, -0.11, -0.12]), 4) == 0.0
-    assert beats(interval([0.1]), 1) is None
-    assert beats(interval([0.1, 0.1]), 1) == 1.0
+def test_chance_counts_all_that_were_tried() -> None:
+    noise, less = [0.05, -0.03, 0.04, -0.02, 0.03], [0.05, -0.005, 0.06, 0.02, 0.07]
+    each = {"noise": noise, "proven": GAINS, "less": less, "single": [0.2]}
+    p = {name: float(ttest_1samp(v, 0.0).pvalue) for name, v in each.items() if len(v) > 1}
+    assert p["proven"] < p["less"] < p["noise"]
+    assert chances({name: interval(values) for name, values in each.items()}) == {
+        "proven": pytest.approx(3 * p["proven"]),
+        "less": pytest.approx(2 * p["less"]),
+        "noise": pytest.approx(p["noise"]),
+    }
 
 
 def test_the_strategy_that_beats_random_is_advised_with_its_size_and_confidence() -> None:
@@ -47,8 +55,8 @@ def test_the_strategy_that_beats_random_is_advised_with_its_size_and_confidence(
     assert found.confidence is not None
     assert found.confidence > 0.99
     assert found.words == (
-        "choose by entropy: +0.040 mAP50 at equal images over 5 paired seeds, which a strategy "
-        "reaches by chance alone in under 1 % of simulations"
+        "choose by entropy: +0.040 mAP50 at equal images over 5 paired seeds, as by chance "
+        "alone in under 1 % of simulations"
     )
 
 
@@ -165,7 +173,10 @@ def test_one_of_many_with_an_interval_above_0_is_not_called_better() -> None:
     gains = interval([0.02, 0.05, 0.01, 0.07, 0.06])
     assert gains.low is not None
     assert gains.low > 0
-    alone, of_six = (verdict("s", (gains, None), ((), ()), n) for n in (1, 6))
+    alone, of_six = (
+        verdict("s", (Difference(gains, n * chances({"s": gains})["s"], n), None), ((), ()))
+        for n in (1, 6)
+    )
     assert alone.startswith("by images: better than random")
     assert of_six.startswith(
         "by images: not distinguishable from random where 6 strategies are tried, +0.042"
