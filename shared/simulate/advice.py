@@ -121,7 +121,7 @@ def _difference(arm: Arm, axis: Axis) -> Interval | None:
 
 def _share(chance: float) -> str:
     if chance > 0.5:
-        return "most"
+        return "over half"
     return "under 1 %" if chance < 0.01 else f"{chance:.0%}".replace("%", " %")
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-pytestmark = [pytest.mark.kill, pytest.mark.timeout(1500)]
+pytestmark = [pytest.mark.kill, pytest.mark.timeout(1800)]
 OPTIONS = (
     "--strategies", "entropy", "--seeds", "2", "--rounds", "1", "--start", "6", "--budget", "5",
     "--iterations", "6", "--image-size", "96",
