@@ -16,6 +16,8 @@ from shared.settings import load_settings
 
 STRATEGIES = "random,entropy,class_weighted_entropy"
 QUICK_STRATEGIES = "random,class_weighted_entropy"
+# int() reads no more than some thousand digits, and isdigit() takes "²" for one.
+_PART = re.compile(r"[0-9]{1,9}/[0-9]{1,9}")
 # Random goes one round further, so that a saving can be read off its curve.
 QUICK = {
     "seeds": 3,
@@ -150,7 +152,7 @@ def read_part(text: str) -> tuple[int, int]:
         BadRequest: it is not of that form, or i is not from 1 to n.
     """
     first, _, second = text.partition("/")
-    if first.isdigit() and second.isdigit() and 1 <= int(first) <= int(second):
+    if _PART.fullmatch(text) and 1 <= int(first) <= int(second):
         return int(first), int(second)
     msg = f"--part must be i/n with i from 1 to n: {text!r}"
     raise BadRequest(msg)

@@ -78,7 +78,7 @@ def test_unequal_cells_have_unequal_names() -> None:
     assert len(names) == 12
 
 
-@pytest.mark.parametrize("text", ["", "1", "0/2", "3/2", "a/b", "1/2/3"])
+@pytest.mark.parametrize("text", ["", "1", "0/2", "3/2", "a/b", "1/2/3", "²/²", "1/1234567890"])
 def test_a_part_that_is_none_is_refused(text: str) -> None:
     with pytest.raises(BadRequest, match="--part must be i/n"):
         read_part(text)
