@@ -5,10 +5,11 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Literal, Self, TypeVar, get_args
 
-from pydantic import AfterValidator, Field, StringConstraints, ValidationError, model_validator
+from pydantic import Field, StringConstraints, ValidationError, model_validator
 
 from shared.errors import BadRequest
 from shared.models.geometry import Frozen
+from shared.models.parameters import MAX_DIGITS, Parameter, ParameterName
 
 ModelT = TypeVar("ModelT", bound=Frozen)
 
@@ -94,23 +95,6 @@ class ErrorBasedStrategy(BoxAggregation):
     aggregation: Aggregation = "sum"
 
 
-def _not_another_type(word: str) -> str:
-    if word in {"true", "false"}:
-        msg = f"{word!r} as text would be read as a truth value"
-        raise ValueError(msg)
-    return word
-
-
-ParameterName = Annotated[str, StringConstraints(pattern=r"^[a-z_][a-z0-9_]*$", max_length=50)]
-Word = Annotated[
-    str,
-    StringConstraints(pattern=r"^[A-Za-z][A-Za-z0-9_.-]*$", max_length=100),
-    AfterValidator(_not_another_type),
-]
-Number = Annotated[float, Field(allow_inf_nan=False, strict=True)]
-Parameter = bool | int | Number | Word
-
-
 class CustomStrategy(Frozen):
     """A strategy of one's own, registered by the entry point `name` of `fovea.strategies`."""
 
@@ -183,7 +167,7 @@ FIRST_STRATEGY, USUAL_STRATEGY = "kmeans", "class_weighted_entropy"
 _PART = re.compile(r"\s*([0-9.][0-9.eE-]*)\s+(\S+)\s*")
 _INTEGER = re.compile(r"[+-]?[0-9]+")
 _NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
-_TOP = re.compile(r"top([0-9]+)")
+_TOP = re.compile(r"top([0-9]{1,18})")
 
 
 def parse_strategy(text: str) -> Strategy:
@@ -224,6 +208,8 @@ def _part(part: str, text: str) -> MixPart:
             f"{part.strip()!r} in {text!r} is no part of a mix: it needs a share and a strategy, "
             "as in '0.8 entropy + 0.2 random'"
         )
+        if re.search(r"[0-9.][eE]\+[0-9]", text):
+            msg += "; an exponent is written without a plus sign: 1e5"
         raise BadRequest(msg)
     return _checked(MixPart, {"share": found[1], "strategy": _single(found[2])}, text)
 
@@ -241,8 +227,14 @@ def _single(text: str) -> SingleStrategy:
         )
         raise BadRequest(msg)
     given: dict[str, object] = {"strategy": name}
+    said: dict[str, str] = {}
     for option in options:
-        given |= _option(option, name, model)
+        found = _option(option, name, model)
+        for field in found.keys() & said.keys():
+            msg = f"strategy {name!r} takes only one of {said[field]!r} and {option!r}"
+            raise BadRequest(msg)
+        said |= dict.fromkeys(found, option)
+        given |= found
     return _checked(model, given, text)
 
 
@@ -265,7 +257,12 @@ def _custom(options: Sequence[str], text: str) -> CustomStrategy:
     if any(not sign for _, sign, _ in pairs):
         msg = f"{text!r} needs its parameters as name=value: 'custom:NAME:below=0.5'"
         raise BadRequest(msg)
-    params = {key: _read(value) for key, _, value in pairs}
+    params: dict[str, bool | int | float | str] = {}
+    for key, _, value in pairs:
+        if key in params:
+            msg = f"{text!r} gives the parameter {key!r} twice"
+            raise BadRequest(msg)
+        params[key] = _read(value)
     return _checked(CustomStrategy, {"name": name, "params": params}, text)
 
 
@@ -273,6 +270,9 @@ def _read(word: str) -> bool | int | float | str:
     if word in {"true", "false"}:
         return word == "true"
     if _INTEGER.fullmatch(word):
+        if len(word.lstrip("+-")) > MAX_DIGITS:
+            msg = f"a whole number has at most {MAX_DIGITS} digits: {word[:20]}…"
+            raise BadRequest(msg)
         return int(word)
     return float(word) if _NUMBER.fullmatch(word) else word
 

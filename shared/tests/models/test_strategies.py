@@ -19,6 +19,8 @@ from shared.models.strategies import (
     parse_strategy,
 )
 
+# Longer than what Python makes an integer of.
+ENDLESS = "9" * 5000
 ADAPTER: TypeAdapter[Strategy] = TypeAdapter(Strategy)
 
 LINES: dict[str, Strategy] = {
@@ -84,6 +86,14 @@ def test_space_does_not_matter() -> None:
         ("0.8 entropy + 0.3 random", "the shares of a mix must sum to 1, not 1.1"),
         ("1.2.3 entropy + 0.2 random", "share"),
         ("0.8 entropy", "parts"),
+        ("entropy:sum:max", "strategy 'entropy' takes only one of 'sum' and 'max'"),
+        ("bald:top3:sum", "strategy 'bald' takes only one of 'top3' and 'sum'"),
+        ("class_weighted_entropy:both:mean:rarity", "takes only one of 'both' and 'rarity'"),
+        pytest.param(f"entropy:top{ENDLESS}", "option of strategy 'entropy': 'top9999", id="top"),
+        ("custom:mine:n=1:by=area:n=2", "n=2' gives the parameter 'n' twice"),
+        ("custom:mine:n=-" + "9" * 19, "a whole number has at most 18 digits: -9999"),
+        pytest.param(f"custom:mine:n={ENDLESS}", "has at most 18 digits: 9999", id="endless"),
+        ("custom:mine:n=1e+5", "an exponent is written without a plus sign: 1e5"),
         ("custom", "is no strategy: name"),
         ("custom:mine:fast", "'custom:mine:fast' needs its parameters as name=value"),
         ("custom:Mine", "'custom:Mine' is no strategy: name"),
@@ -95,6 +105,14 @@ def test_a_line_that_means_nothing_is_refused_and_the_bad_part_is_named(
     with pytest.raises(BadRequest) as error:
         parse_strategy(line)
     assert said in str(error.value)
+
+
+@pytest.mark.parametrize("number", [10**18, -(10**18), 10**5000], ids=["high", "low", "endless"])
+def test_an_integer_that_could_not_be_written_is_refused(number: int) -> None:
+    with pytest.raises(ValidationError, match="a whole number has at most 18 digits"):
+        CustomStrategy(name="mine", params={"n": number})
+    longest = CustomStrategy(name="mine", params={"n": 1 - 10**18})
+    assert parse_strategy(describe(longest)) == longest
 
 
 def test_topk_needs_a_k_and_nothing_else_has_one() -> None:
