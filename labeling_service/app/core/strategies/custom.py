@@ -22,16 +22,17 @@ class Custom:
         """Make the plug-in by its entry point, with the parameters as keyword arguments.
 
         Raises:
-            UnknownStrategy: no installed package has this entry point, or it does not take these
-                parameters.
+            UnknownStrategy: no installed package has this entry point, its import fails, or it
+                does not take these parameters.
         """
         self._name = strategy.name
         factory = _factory(strategy.name)
         try:
             self._plugin = factory(**strategy.params)
-        except (TypeError, ValueError) as exc:
+        except Exception as exc:  # whatever a plug-in raises, its name is told with it
             msg = (
-                f"strategy {strategy.name!r} does not take the parameters {strategy.params}: {exc}"
+                f"strategy {strategy.name!r} cannot be made with the parameters {strategy.params}: "
+                f"{type(exc).__name__}: {exc}"
             )
             raise UnknownStrategy(msg) from exc
 
@@ -53,9 +54,12 @@ class Custom:
         """Yield what the plug-in chooses.
 
         Raises:
-            ValueError: it gives a value that is not finite.
+            ValueError: it gives a value that is not finite, or a row that is not in the pool.
         """
         for row, value, reason in self._plugin.order(pool, n, seed):
+            if not 0 <= row < len(pool):
+                msg = f"strategy {self._name!r} gives row {row} of a pool of {len(pool)}"
+                raise ValueError(msg)
             if value is not None and not math.isfinite(value):
                 msg = f"strategy {self._name!r} gives row {row} the value {value}"
                 raise ValueError(msg)
@@ -68,4 +72,8 @@ def _factory(name: str) -> Any:
         known = ", ".join(sorted(found.names)) or "none"
         msg = f"no strategy {name!r} is installed (entry points of {GROUP!r}: {known})"
         raise UnknownStrategy(msg)
-    return found[name].load()
+    try:
+        return found[name].load()
+    except Exception as exc:  # importing runs whatever the package holds
+        msg = f"strategy {name!r} cannot be imported: {type(exc).__name__}: {exc}"
+        raise UnknownStrategy(msg) from exc

@@ -51,6 +51,15 @@ class Brightest:
 class Unsure(Brightest):
     def order(self, pool, n, seed):
         yield 0, float("nan"), "unknown"
+
+
+class Lost(Brightest):
+    def order(self, pool, n, seed):
+        yield 7, 1.0, "elsewhere"
+
+
+def keyless(**params):
+    return {}["gpu"]
 """
 
 
@@ -58,7 +67,15 @@ class Unsure(Brightest):
 def plain(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Strategies that import nothing of the service."""
     (tmp_path / "plain_strategies.py").write_text(PLAIN)
-    targets = {"brightest": "plain_strategies:Brightest", "unsure": "plain_strategies:Unsure"}
+    (tmp_path / "broken_strategies.py").write_text("import a_module_that_nobody_has\n")
+    targets = {
+        "brightest": "plain_strategies:Brightest",
+        "unsure": "plain_strategies:Unsure",
+        "lost": "plain_strategies:Lost",
+        "keyless": "plain_strategies:keyless",
+        "renamed": "plain_strategies:Darkest",
+        "broken": "broken_strategies:Broken",
+    }
     register(tmp_path, "plain-strategies", targets)
     monkeypatch.syspath_prepend(tmp_path)
 
@@ -103,7 +120,7 @@ def test_a_strategy_of_ones_own_says_what_it_needs() -> None:
     ("params", "said"), [("above=3", "unexpected keyword"), ("below=2", "not 2")]
 )
 def test_parameters_that_it_does_not_take_are_named(params: str, said: str) -> None:
-    with pytest.raises(UnknownStrategy, match=f"'small_objects' does not take .*{said}"):
+    with pytest.raises(UnknownStrategy, match=f"'small_objects' cannot be made with .*{said}"):
         needs_of(parse_strategy(f"custom:small_objects:{params}"))
 
 
@@ -125,8 +142,16 @@ def test_a_value_that_is_not_finite_is_an_error_that_names_the_strategy() -> Non
 
 
 @pytest.mark.usefixtures("plain")
+@pytest.mark.parametrize("text", ["custom:lost", "0.5 custom:lost + 0.5 random"])
+def test_a_row_that_is_not_in_the_pool_is_an_error_that_names_the_strategy(text: str) -> None:
+    with pytest.raises(ValueError, match="strategy 'lost' gives row 7 of a pool of 1"):
+        choose(text, [image("a")], 1)
+
+
+@pytest.mark.usefixtures("plain")
 def test_a_strategy_that_is_misspelt_is_refused_with_the_installed_ones() -> None:
-    with pytest.raises(UnknownStrategy, match=r"no strategy 'brigthest' .*: brightest, unsure\)"):
+    known = "brightest, broken, keyless, lost, renamed, unsure"
+    with pytest.raises(UnknownStrategy, match=rf"no strategy 'brigthest' .*: {known}\)"):
         needs_of(parse_strategy("custom:brigthest"))
 
 
@@ -134,3 +159,17 @@ def test_a_strategy_that_is_not_installed_is_refused_with_those_that_are() -> No
     with pytest.raises(UnknownStrategy, match=r"no strategy 'mine' is installed .*: none\)") as e:
         needs_of(parse_strategy("custom:mine"))
     assert e.value.status == 400
+
+
+@pytest.mark.usefixtures("plain")
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("broken", "cannot be imported: ModuleNotFoundError: .*'a_module_that_nobody_has'"),
+        ("renamed", "cannot be imported: AttributeError: .*'Darkest'"),
+        ("keyless", r"cannot be made with the parameters {'n': 1}: KeyError: 'gpu'"),
+    ],
+)
+def test_a_strategy_that_cannot_be_made_is_refused_with_its_error(name: str, said: str) -> None:
+    with pytest.raises(UnknownStrategy, match=f"strategy '{name}' {said}"):
+        needs_of(parse_strategy(f"custom:{name}:n=1"))
