@@ -155,11 +155,12 @@ def choose(request: RoundCreate, acquisition: Acquisition, reading: PoolReading)
     """
     pool = reading.pool
     _require_usable(request, reading)
+    if isinstance(request.strategy, RandomStrategy):
+        # What everything is compared with stays a uniform draw, near-duplicates too.
+        pool = pool.ungrouped()
     budget = Budget(request.budget, request.budget_unit)
-    # Random is what everything is compared with: it stays a uniform draw, near-duplicates too.
-    duplicates = isinstance(request.strategy, RandomStrategy)
     order = acquisition.order(pool, budget.n_images(pool), request.seed)
-    taken = take(order, pool, budget, duplicates=duplicates)
+    taken = take(order, pool, budget)
     # Neither an unread pool nor the base model expects anything, which is not to expect nothing.
     expects = bool(pool.expected_boxes.any())
     images = tuple(

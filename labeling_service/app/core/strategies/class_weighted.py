@@ -6,7 +6,7 @@ import numpy as np
 
 from labeling_service.app.core.strategies.aggregation import by_value
 from labeling_service.app.core.strategies.classes import Classes
-from labeling_service.app.core.strategies.pool import Choice, FloatArray, Pool
+from labeling_service.app.core.strategies.pool import Choice, Distinct, FloatArray, Pool
 from labeling_service.app.core.strategies.ranking import BoxMeasure, Ranking
 from labeling_service.app.core.strategies.spreading import farthest_first
 from shared.models.strategies import ClassWeightedStrategy
@@ -35,7 +35,7 @@ class Diverse:
     """Of the `POOL_FACTOR` times as many most valuable images, those far from each other.
 
     The most valuable comes first, then always the farthest from those before (k-center on
-    embeddings).
+    embeddings). Near-duplicates are no candidates: they come last.
 
     Source:
         The two steps are PPAL's (arXiv:2211.11612); they use k-means++ on similarities of the
@@ -53,7 +53,11 @@ class Diverse:
     def order(self, pool: Pool, n: int, seed: int) -> Iterator[Choice]:
         """Yield the spread candidates, and after them the rest by value."""
         del seed
-        ranked = list(by_value(pool.summaries[:, 0]))
+        distinct = Distinct(pool)
+        ranked: list[int] = []
+        look_alikes: list[int] = []
+        for row in by_value(pool.summaries[:, 0]):
+            (ranked if distinct.admit(row) else look_alikes).append(row)
         first, candidates = ranked[:1], np.array(ranked[1 : POOL_FACTOR * n], np.int64)
         for row in first:
             yield self._ranking.choice(pool, row)
@@ -63,5 +67,5 @@ class Diverse:
             yield choice._replace(
                 reason=f"{choice.reason}; distance {distance:.3f} to the nearest chosen image"
             )
-        for row in ranked[max(POOL_FACTOR * n, 1) :]:
+        for row in [*ranked[max(POOL_FACTOR * n, 1) :], *look_alikes]:
             yield self._ranking.choice(pool, row)

@@ -1,12 +1,18 @@
 """A mix of strategies, each with its share of every batch."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from labeling_service.app.core.strategies.aggregation import by_value
-from labeling_service.app.core.strategies.pool import Acquisition, Choice, FloatArray, Pool
+from labeling_service.app.core.strategies.pool import (
+    Acquisition,
+    Choice,
+    Distinct,
+    FloatArray,
+    Pool,
+)
 from shared.predictions import ScoredImage
 
 
@@ -23,7 +29,8 @@ class Mix:
     """Strata of one batch: the next image is from the part that is furthest behind its share.
 
     Of any number of images each part has its share, to one image. An image that two parts want is
-    the first one's; the other takes its next. Where a part has no more, the others fill in.
+    the first one's; the other takes its next, and so it does where the batch has a near-duplicate.
+    Where a part has no more, the others fill in. Near-duplicates come after everything else.
 
     Source:
         Shares filled like seats by largest remainder. Mixing in a random part against the bias of
@@ -42,22 +49,35 @@ class Mix:
 
     def order(self, pool: Pool, n: int, seed: int) -> Iterator[Choice]:
         """Yield from the parts in turn, by their shares."""
-        orders = [
+        orders: list[Iterable[Choice]] = [
             part.acquisition.order(view, max(round(part.share * n), 1), seed)
             for part, view in zip(self._parts, self._views(pool), strict=True)
         ]
-        drawn = [0] * len(orders)
         chosen: set[int] = set()
-        for total in range(1, len(pool) + 1):
+        drawn = [0] * len(orders)
+        for distinct in (Distinct(pool), Distinct(pool.ungrouped())):
+            passed: list[list[Choice]] = [[] for _ in orders]
+            left = [
+                distinct.among((c for c in order if c.row not in chosen), look_alikes)
+                for order, look_alikes in zip(orders, passed, strict=True)
+            ]
+            for choice in self._in_turn(left, drawn):
+                chosen.add(choice.row)
+                yield choice
+            orders = list(passed)
+
+    def _in_turn(self, orders: Sequence[Iterator[Choice]], drawn: list[int]) -> Iterator[Choice]:
+        """Yield from the parts by their shares until all are empty; `drawn` counts of each."""
+        while True:
+            total = sum(drawn) + 1
             behind = [p.share * total - d for p, d in zip(self._parts, drawn, strict=True)]
             for i in by_value(np.round(behind, 9)):
-                choice = next((c for c in orders[i] if c.row not in chosen), None)
+                choice = next(orders[i], None)
                 if choice is not None:
                     break
             else:
                 return
             drawn[i] += 1
-            chosen.add(choice.row)
             part = self._parts[i]
             yield choice._replace(reason=f"{part.share:.0%} by {part.name}: {choice.reason}")
 

@@ -1,7 +1,7 @@
 """What a strategy chooses from, and what it answers."""
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -35,6 +35,10 @@ class Pool:
     def __len__(self) -> int:
         return len(self.ids)
 
+    def ungrouped(self) -> "Pool":
+        """Return the pool as if no image looked like another."""
+        return replace(self, groups=[None] * len(self))
+
 
 class Choice(NamedTuple):
     """A chosen image: its row in the pool, the value it was ranked by, and why, in words."""
@@ -42,6 +46,32 @@ class Choice(NamedTuple):
     row: int
     value: float | None
     reason: str
+
+
+class Distinct:
+    """Images of which no two look alike: of each group of near-duplicates at most one."""
+
+    def __init__(self, pool: Pool) -> None:
+        """Start with none of the pool."""
+        self._groups = pool.groups
+        self._seen: set[str] = set()
+
+    def admit(self, row: int) -> bool:
+        """Add an image, and tell so, unless one that it looks like is there."""
+        group = self._groups[row]
+        if group in self._seen:
+            return False
+        if group is not None:
+            self._seen.add(group)
+        return True
+
+    def among(self, choices: Iterable[Choice], passed: list[Choice]) -> Iterator[Choice]:
+        """Yield the choices that can be added; the others go to `passed`."""
+        for choice in choices:
+            if self.admit(choice.row):
+                yield choice
+            else:
+                passed.append(choice)
 
 
 class Acquisition(Protocol):
@@ -58,7 +88,9 @@ class Acquisition(Protocol):
         """Yield the images, the best first, each at most once.
 
         Args:
-            pool: what to choose from, with this strategy's own summaries.
+            pool: what to choose from, with this strategy's own summaries. Whoever reads the order
+                passes near-duplicates over; where an image counts for those after it, the strategy
+                does so itself and yields them last.
             n: about how many will be taken; more are when near-duplicates are passed over.
             seed: of every random draw.
         """

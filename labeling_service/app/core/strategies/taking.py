@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
-from labeling_service.app.core.strategies.pool import Choice, Pool
+from labeling_service.app.core.strategies.pool import Choice, Distinct, Pool
 
 
 @dataclass(frozen=True)
@@ -29,9 +29,7 @@ class Budget:
         return 1 if self.unit == "images" else int(pool.expected_boxes[row])
 
 
-def take(
-    choices: Iterable[Choice], pool: Pool, budget: Budget, *, duplicates: bool = False
-) -> list[Choice]:
+def take(choices: Iterable[Choice], pool: Pool, budget: Budget) -> list[Choice]:
     """Return the first of the choices that the budget pays for.
 
     An image that looks like one before it waits, and comes back only when the choices run out. A
@@ -43,12 +41,12 @@ def take(
         choices: rows of the pool, the best first; read no further than needed.
         pool: what they were chosen from.
         budget: how much.
-        duplicates: take near-duplicates like all others.
 
     Raises:
         ValueError: a row is chosen twice, or the pool has none of this number.
     """
     batch = _Batch(pool, budget)
+    distinct = Distinct(pool)
     waiting: list[Choice] = []
     seen: set[int] = set()
     for choice in choices:
@@ -58,10 +56,10 @@ def take(
             msg = f"row {choice.row} is chosen twice, or is not one of the {len(pool)} of the pool"
             raise ValueError(msg)
         seen.add(choice.row)
-        if batch.has_its_like(choice) and not duplicates:
-            waiting.append(choice)
-        else:
+        if distinct.admit(choice.row):
             batch.add(choice)
+        else:
+            waiting.append(choice)
     for choice in waiting:
         if batch.full:
             break
@@ -77,19 +75,12 @@ class _Batch:
         self.taken: list[Choice] = []
         self._pool = pool
         self._budget = budget
-        self._groups: set[str] = set()
         self._left = min(budget.amount, budget.available(pool))
 
     @property
     def full(self) -> bool:
         return self._left <= 0
 
-    def has_its_like(self, choice: Choice) -> bool:
-        return self._pool.groups[choice.row] in self._groups
-
     def add(self, choice: Choice) -> None:
         self.taken.append(choice)
         self._left -= self._budget.cost(self._pool, choice.row)
-        group = self._pool.groups[choice.row]
-        if group is not None:
-            self._groups.add(group)

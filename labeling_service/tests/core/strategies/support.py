@@ -112,10 +112,11 @@ def choose(
     *,
     labelled: Sequence[ScoredImage] = (),
     classes: Classes = CLASSES,
+    groups: dict[str, str] | None = None,
     seed: int = 0,
 ) -> list[Chosen]:
     """Return a batch of `n` images."""
-    pool = read(text, images, labelled=labelled, classes=classes).pool
+    pool = read(text, images, labelled=labelled, classes=classes, groups=groups).pool
     acquisition = build(parse_strategy(text), classes)
     budget = Budget(n)
     taken = take(acquisition.order(pool, budget.n_images(pool), seed), pool, budget)

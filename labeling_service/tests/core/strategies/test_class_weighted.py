@@ -63,3 +63,15 @@ def test_diversity_of_copies_goes_by_value_in_the_end() -> None:
     images = [image(f"{n}", box(entropy=n / 8)) for n in range(6)]
     assert sorted(ids(choose("class_weighted_diverse", images, 6))) == list("012345")
     assert ids(choose("class_weighted_diverse", images, 1)) == ["5"]
+
+
+def test_near_duplicates_are_no_candidates_for_diversity() -> None:
+    burst = [image(f"burst-{n:02}", box(entropy=0.9), at=[n / 100]) for n in range(20)]
+    others = [image(f"other-{n}", box(entropy=0.5 - n / 50), at=[10.0 * n]) for n in range(9)]
+    groups = {i.image_id: "burst" for i in burst}
+    chosen = choose("class_weighted_diverse", [*burst, *others], 3, groups=groups)
+    # Of the burst one is a candidate, and all others are: 80 and then 40 are the farthest.
+    assert ids(chosen) == ["burst-00", "other-8", "other-4"]
+    every = choose("class_weighted_diverse", [*burst, *others], 29, groups=groups)
+    assert len(set(ids(every))) == 29
+    assert all(i.startswith("burst") for i in ids(every)[10:])

@@ -65,9 +65,9 @@ def test_images_without_a_group_look_like_no_other() -> None:
     assert rows(take(in_order(0, 1, 2), pool_of([1] * 3), Budget(3))) == [0, 1, 2]
 
 
-def test_near_duplicates_are_taken_like_others_if_asked_for() -> None:
-    pool = pool_of([1] * 3, ["x", "x", "x"])
-    assert rows(take(in_order(2, 0, 1), pool, Budget(2), duplicates=True)) == [2, 0]
+def test_in_an_ungrouped_pool_near_duplicates_are_taken_like_others() -> None:
+    pool = pool_of([1] * 3, ["x", "x", "x"]).ungrouped()
+    assert rows(take(in_order(2, 0, 1), pool, Budget(2))) == [2, 0]
 
 
 @pytest.mark.parametrize("wrong", [[1, 1], [0, 3], [-1]])
