@@ -51,7 +51,9 @@ def round_form(desk: Desk, *, cold: bool) -> None:
         row = st.columns(4)
         budget = row[0].number_input("How many", 1, 100_000, 40)
         unit = row[1].selectbox(
-            "Of", get_args(BudgetUnit), help="Boxes are those that the model expects."
+            "Of",
+            get_args(BudgetUnit),
+            help="Boxes are those that the model expects, at least 1 an image.",
         )
         epochs = row[2].number_input("Epochs", 1, 1000, TrainingParams().epochs)
         purpose = row[3].selectbox(

@@ -64,7 +64,8 @@ class RoundCreate(Frozen):
     budget: int = Field(default=40, ge=1, le=100_000, description="How much to have labelled.")
     budget_unit: BudgetUnit = Field(
         default="images",
-        description="`boxes` counts those that the model expects; the last image may exceed it.",
+        description="`boxes` counts those that the model expects, of each image at least 1; the "
+        "last image may exceed it.",
     )
     purpose: Purpose = Field(
         default="train",

@@ -202,10 +202,11 @@ def _note(budget: Budget, reading: PoolReading, spent: int) -> str | None:
         notes.append(_unusable(reading))
     available = budget.available(reading.pool)
     asked = f"budget {budget.amount}, but the"
+    unit = "images" if budget.unit == "images" else "boxes (at least 1 an image)"
     if spent < min(budget.amount, available):
-        notes.append(f"{asked} strategy chose {spent} {budget.unit} only")
+        notes.append(f"{asked} strategy chose {spent} {unit} only")
     elif available < budget.amount:
-        notes.append(f"{asked} pool has {available} {budget.unit}: all taken")
+        notes.append(f"{asked} pool has {available} {unit}: all taken")
     return "; ".join(notes) or None
 
 

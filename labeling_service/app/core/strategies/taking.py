@@ -4,12 +4,17 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
+
 from labeling_service.app.core.strategies.pool import Choice, Distinct, Pool
 
 
 @dataclass(frozen=True)
 class Budget:
-    """How much to take: so many images, or images with so many expected boxes."""
+    """How much to take: so many images, or images with so many expected boxes.
+
+    An image without expected boxes costs as much as one with one: somebody opens it.
+    """
 
     amount: int
     unit: Literal["images", "boxes"] = "images"
@@ -18,15 +23,15 @@ class Budget:
         """Return about how many images of the pool it pays for; exact for a budget in images."""
         if self.unit == "images" or len(pool) == 0:
             return min(self.amount, len(pool))
-        return min(-(-self.amount * len(pool) // max(self.available(pool), 1)), len(pool))
+        return min(-(-self.amount * len(pool) // self.available(pool)), len(pool))
 
     def available(self, pool: Pool) -> int:
         """Return what the whole pool would cost."""
-        return len(pool) if self.unit == "images" else int(pool.expected_boxes.sum())
+        return len(pool) if self.unit == "images" else int(np.maximum(pool.expected_boxes, 1).sum())
 
     def cost(self, pool: Pool, row: int) -> int:
         """Return what one image of the pool costs."""
-        return 1 if self.unit == "images" else int(pool.expected_boxes[row])
+        return 1 if self.unit == "images" else max(int(pool.expected_boxes[row]), 1)
 
 
 def take(choices: Iterable[Choice], pool: Pool, budget: Budget) -> list[Choice]:
@@ -34,13 +39,12 @@ def take(choices: Iterable[Choice], pool: Pool, budget: Budget) -> list[Choice]:
 
     An image that looks like one before it waits, and comes back only when the choices run out. A
     budget in boxes ends with the image that reaches it, so it is exceeded by less than that
-    image's boxes; one that the whole pool cannot reach ends with the last box there is, and takes
-    no empty images for it.
+    image's boxes.
 
     Args:
         choices: rows of the pool, the best first; read no further than needed.
         pool: what they were chosen from.
-        budget: how much.
+        budget: how much; one that the whole pool cannot reach takes all of it.
 
     Raises:
         ValueError: a row is chosen twice, or the pool has none of this number.

@@ -18,7 +18,8 @@ class Uniform:
 
     def order(self, pool: Pool, n: int, seed: int) -> Iterator[Choice]:
         """Yield all images in random order; the same ones with the same seed give the same."""
+        del n
         drawn = np.random.default_rng(seed).permutation(len(pool))
-        reason = f"random draw of {n} from {len(pool)} images (seed {seed})"
+        reason = f"random draw from {len(pool)} images (seed {seed})"
         for row in drawn:
             yield Choice(int(row), None, reason)

@@ -7,7 +7,7 @@ def test_every_start_of_a_batch_has_the_shares() -> None:
     chosen = choose("0.8 entropy + 0.2 random", IMAGES, 20)
     by_entropy = ["80% by entropy: entropy" in c.reason for c in chosen]
     assert sum(by_entropy) == 16
-    assert all("20% by random: random draw of" in c.reason for c in chosen if c.value is None)
+    assert all("20% by random: random draw from" in c.reason for c in chosen if c.value is None)
     for n in range(1, 21):
         assert abs(sum(by_entropy[:n]) - 0.8 * n) < 1
 

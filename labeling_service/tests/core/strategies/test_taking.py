@@ -46,11 +46,19 @@ def test_a_budget_in_boxes_ends_with_the_image_that_reaches_it(
     assert rows(take(in_order(0, 1, 2, 3), pool, Budget(budget, "boxes"))) == taken
 
 
-def test_a_budget_in_boxes_that_cannot_be_reached_takes_every_box_and_no_empty_image_for_it() -> (
-    None
-):
+def test_an_image_without_boxes_costs_a_budget_in_boxes_one() -> None:
+    pool = pool_of([0] * 2000 + [1] * 10)
+    budget = Budget(5, "boxes")
+    assert rows(take(in_order(*range(2010)), pool, budget)) == [0, 1, 2, 3, 4]
+    assert (budget.cost(pool, 0), budget.cost(pool, 2000)) == (1, 1)
+    assert (budget.available(pool), budget.n_images(pool)) == (2010, 5)
+
+
+def test_a_budget_in_boxes_that_cannot_be_reached_takes_the_whole_pool() -> None:
     pool = pool_of([2, 0, 1, 0, 0])
-    assert rows(take(in_order(0, 1, 2, 3, 4), pool, Budget(50, "boxes"))) == [0, 1, 2]
+    budget = Budget(50, "boxes")
+    assert budget.available(pool) == 6
+    assert rows(take(in_order(0, 1, 2, 3, 4), pool, budget)) == [0, 1, 2, 3, 4]
 
 
 def test_images_that_look_alike_are_passed_over_until_nothing_else_is_left() -> None:
