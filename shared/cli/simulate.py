@@ -26,9 +26,9 @@ QUICK = {
     "rounds": 1,
     "baseline_rounds": 2,
     "repeats": 0,
-    "iterations": 250,
-    "warm_iterations": 70,
-    "image_size": 256,
+    "iterations": 180,
+    "warm_iterations": 60,
+    "image_size": 224,
 }
 
 
