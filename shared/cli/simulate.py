@@ -26,8 +26,8 @@ QUICK = {
     "rounds": 1,
     "baseline_rounds": 2,
     "repeats": 0,
-    "iterations": 180,
-    "warm_iterations": 60,
+    "iterations": 150,
+    "warm_iterations": 50,
     "image_size": 224,
 }
 
