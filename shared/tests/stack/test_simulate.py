@@ -78,6 +78,6 @@ def test_a_warm_cell_goes_on_from_the_model_before(
 
 def test_nothing_is_promoted_in_a_replay(client: GatewayClient, records: list[CellRecord]) -> None:
     assert records
-    replayed = [p.name for p in client.projects() if p.name.startswith(("random-", "start-s"))]
+    replayed = [p.name for p in client.projects() if p.name.startswith(("random-", "start-s0-"))]
     assert len(replayed) == 4
     assert {client.aliases(name).production for name in replayed} == {None}
