@@ -39,9 +39,7 @@ def _limits(cgroups: Path, own: Path) -> list[tuple[int, int]]:
     first = cgroups / "cpu" / "cpu.cfs_quota_us"
     if first.is_file():
         pairs.append([first.read_text(), first.with_name("cpu.cfs_period_us").read_text()])
-    return [
-        (int(quota), int(period)) for quota, period in pairs if quota.strip() not in {"max", "-1"}
-    ]
+    return [(int(quota), int(period)) for quota, period in pairs if quota.strip() not in UNLIMITED]
 
 
 def _groups(cgroups: Path, own: Path) -> list[Path]:

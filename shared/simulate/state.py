@@ -8,6 +8,7 @@ from pathlib import Path
 
 from pydantic import JsonValue, ValidationError
 
+from shared.detector.info import file_sha256
 from shared.errors import BadRequest
 from shared.models.geometry import Frozen
 
@@ -64,10 +65,8 @@ def content_hash(data: Path) -> str:
     """
     digest = hashlib.sha256()
     for path in _files(data):
-        with path.open("rb") as file:
-            each = hashlib.file_digest(file, "sha256").hexdigest()
         name = "" if path == data else path.relative_to(data).as_posix()
-        digest.update(f"{each} {name}\n".encode())
+        digest.update(f"{file_sha256(path)} {name}\n".encode())
     return digest.hexdigest()
 
 
