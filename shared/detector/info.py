@@ -1,12 +1,12 @@
 """What `model.json` of a model package says; needs no network, and no Ultralytics."""
 
-import hashlib
 from pathlib import Path
 from typing import Literal
 
 from pydantic import BaseModel, Field, ValidationError
 
 from shared.errors import ValidationFailed
+from shared.files import file_sha256
 from shared.models.geometry import Frozen
 
 WEIGHTS_FILE = "weights.safetensors"
@@ -139,12 +139,6 @@ def read_info(folder: Path) -> PackageInfo:
         msg = f"not a network that Fovea trained: {folder / INFO_FILE}: kind {info.kind!r}"
         raise CorruptPackage(msg)
     return info
-
-
-def file_sha256(path: Path) -> str:
-    """Return the SHA-256 of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def checked_graph(folder: Path, info: PackageInfo) -> Path:

@@ -18,12 +18,12 @@ from shared.detector.info import (
     CorruptPackage,
     PackageInfo,
     check_file,
-    file_sha256,
     read_info,
 )
 from shared.detector.tapped import export_onnx
 from shared.detector.ultralytics_env import YOLO, DetectionModel, yaml_model_load
 from shared.errors import NotFound
+from shared.files import file_sha256
 
 BASES = Path(__file__).parent / "base"
 SCRATCH = "scratch"

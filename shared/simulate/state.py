@@ -8,8 +8,8 @@ from pathlib import Path
 
 from pydantic import JsonValue, ValidationError
 
-from shared.detector.info import file_sha256
 from shared.errors import BadRequest
+from shared.files import file_sha256
 from shared.models.geometry import Frozen
 
 STAMP = "simulation.json"

@@ -13,10 +13,10 @@ from shared.detector.info import (
     CorruptPackage,
     PackageInfo,
     checked_graph,
-    file_sha256,
     read_any,
 )
 from shared.errors import BackendUnavailable, UpstreamFailed
+from shared.files import file_sha256
 from shared.models.geometry import Frozen
 from shared.models.registry import EngineChoice
 
