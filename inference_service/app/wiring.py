@@ -17,7 +17,7 @@ from inference_service.app.services.index import Index
 from inference_service.app.services.loaded import LoadedModel
 from inference_service.app.services.local_models import LocalModels
 from inference_service.app.services.prediction import Predictor
-from inference_service.app.services.scoring import Scorer
+from inference_service.app.services.scoring import SCORERS, Scorer
 from inference_service.app.services.search import Search
 from inference_service.app.services.served_log import ServedLog
 from inference_service.app.services.serving import Serving
@@ -160,7 +160,7 @@ def build_worker(settings: Settings, given: Neighbours | None = None) -> WorkerP
     loaded = LoadedModel(
         # Apart from the API's copies, which another process replaces.
         LocalModels(around.registry, settings.cache_dir / "scoring-models"),
-        load=lambda folder: _load(settings, folder),
+        load=lambda folder: _load(settings, folder, askers=SCORERS),
         load_base=lambda: _load_base(settings),
     )
     max_pixels = settings.max_image_megapixels * 1e6
@@ -181,7 +181,7 @@ def _fetcher(settings: Settings) -> Fetcher:
     return Fetcher(limit, settings.private_hosts, settings.fetch_rate_per_s)
 
 
-def _load(settings: Settings, folder: Path) -> DetectorRuntime:
+def _load(settings: Settings, folder: Path, *, askers: int = 1) -> DetectorRuntime:
     info = read_any(folder)
     if isinstance(info, GraphInfo):
         # Without a line of Ultralytics.
@@ -191,7 +191,7 @@ def _load(settings: Settings, folder: Path) -> DetectorRuntime:
     from inference_service.app.core.engines import Engines
     from inference_service.app.core.loading import RuntimeOptions
 
-    options = RuntimeOptions(threads=settings.threads)
+    options = RuntimeOptions(threads=settings.threads, askers=askers)
     return Engines(settings.cache_dir / "engines.json", options, settings.engine).load(folder)
 
 

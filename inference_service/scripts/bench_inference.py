@@ -37,7 +37,7 @@ from inference_service.app.core.runtime import DetectorRuntime
 from inference_service.app.models.schemas import ScoringPart
 from inference_service.app.services.index import Index
 from inference_service.app.services.loaded import LoadedModel
-from inference_service.app.services.scoring import PART_IMAGES, Scorer
+from inference_service.app.services.scoring import PART_IMAGES, SCORERS, Scorer
 from shared.cores import usable_cores
 from shared.demo.digits import make_batch
 from shared.detector.dropout import add_head_dropout
@@ -328,7 +328,7 @@ def score_part(part: ScoringPart) -> int:
 
 def engines_of(settings: Settings) -> Engines:
     """Return how a worker of these settings chooses its engine."""
-    options = RuntimeOptions(threads=settings.threads)
+    options = RuntimeOptions(threads=settings.threads, askers=SCORERS)
     return Engines(settings.state_dir / "engines.json", options, settings.engine)
 
 

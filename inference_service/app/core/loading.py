@@ -26,10 +26,12 @@ class RuntimeOptions:
     Attributes:
         threads: 0 means all cores.
         bf16: run PyTorch's convolutions in bfloat16 where there is no GPU.
+        askers: threads that ask for a batch at once; with one, all cores share its batch.
     """
 
     threads: int = 0
     bf16: bool = False
+    askers: int = 1
 
 
 def torch_runtime(
@@ -54,7 +56,7 @@ def load_runtime(
     kind = DetectorKind(info.classes, info.image_size, chosen)
     if chosen.engine == "pytorch":
         return torch_runtime(model, kind, how)
-    trunk = _trunk(chosen.engine, checked_graph(folder, info), how.threads)
+    trunk = _trunk(chosen.engine, checked_graph(folder, info), how)
     return TappedRuntime(trunk, Head.of(model), kind)
 
 
@@ -82,12 +84,12 @@ def load_base_runtime(
     return torch_runtime(model, kind, options or RuntimeOptions())
 
 
-def _trunk(engine: Engine, graph: Path, threads: int) -> Trunk:
+def _trunk(engine: Engine, graph: Path, options: RuntimeOptions) -> Trunk:
     # Imported where it is used: most processes load one engine alone.
     if engine == "openvino":
         from inference_service.app.core.openvino_trunk import OpenVinoTrunk
 
-        return OpenVinoTrunk(graph, threads)
+        return OpenVinoTrunk(graph, options.threads, options.askers)
     from inference_service.app.core.onnx_trunk import OnnxTrunk
 
-    return OnnxTrunk(graph, threads)
+    return OnnxTrunk(graph, options.threads)

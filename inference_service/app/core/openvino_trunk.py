@@ -39,17 +39,30 @@ def _see_once() -> None:
 _see_once()
 
 
-class OpenVinoTrunk:
-    """A tapped graph in OpenVINO; where the CPU has AMX it computes in bfloat16."""
+def n_streams(threads: int, askers: int) -> int:
+    """Return how many batches are computed at once: each by as many threads as the others."""
+    return max(n for n in range(1, max(askers, 1) + 1) if threads % n == 0)
 
-    def __init__(self, path: Path, threads: int = 0) -> None:
-        """Load the graph of `path`; `threads` 0 means all cores."""
+
+class OpenVinoTrunk:
+    """A tapped graph in OpenVINO; where the CPU has instructions for it, in bfloat16."""
+
+    def __init__(self, path: Path, threads: int = 0, askers: int = 1) -> None:
+        """Load the graph of `path`.
+
+        Args:
+            path: of the graph.
+            threads: 0 means all cores.
+            askers: threads that ask at once. They have a share of the cores each, as far as it goes
+                into whole ones: cores that share a batch wait for each other after every layer.
+                Measured on 2 cores, 640x480: 44 images/s in one stream, 50 in two.
+        """
         self._core = openvino.Core()
         self._path = path
         n_threads = threads or usable_cores()
         self._properties = {
             properties.inference_num_threads(): n_threads,
-            properties.num_streams(): 1,
+            properties.num_streams(): n_streams(n_threads, askers),
             # Each process binds its threads to the machine's first cores: several processes, or
             # containers, would share those, and leave the others idle.
             properties.hint.enable_cpu_pinning(): n_threads == os.cpu_count(),
@@ -71,7 +84,7 @@ class OpenVinoTrunk:
         return Tapped.of(tuple(torch.from_numpy(array) for array in outputs.values()))
 
     def _request(self, height: int, width: int) -> Any:
-        """Return this thread's request; those of two threads follow each other in the engine."""
+        """Return this thread's request; more of them than streams wait in the engine."""
         with self._compiling:
             compiled = self._compiled(height, width)
         if not hasattr(self._own, "request"):

@@ -1,12 +1,13 @@
 """The lines of a batch: each is answered, or failed with its reason, once."""
 
 import io
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from pydantic import ValidationError
 
-from inference_service.app.core.ahead import read_ahead
+from inference_service.app.core.ahead import read_ahead, work_ahead
 from inference_service.app.core.images import MAX_IMAGE_BYTES, decode_image
 from inference_service.app.core.ports import Gateway, Registry
 from inference_service.app.core.scored import Picture, score_pictures
@@ -20,6 +21,7 @@ from inference_service.app.services.batch_files import (
 from inference_service.app.services.loaded import LoadedModel
 from inference_service.app.services.model_worker import BATCH, serving_options
 from inference_service.app.services.prediction import detections, image_id_of
+from inference_service.app.services.scoring import SCORERS
 from inference_service.app.services.serving import parse_calibration
 from shared.database import utcnow
 from shared.errors import (
@@ -40,8 +42,8 @@ from shared.thresholds import Thresholds
 
 # Most of the time is spent waiting for somebody else's server.
 READERS = 8
-# Sixteen of them are in memory at once; larger ones only one by one.
-LARGE_PIXELS = 8_000_000
+# Thirty-two of them are in memory at once; larger ones only one by one.
+LARGE_PIXELS = 4_000_000
 
 Progress = Callable[[float, str], None]
 
@@ -130,21 +132,29 @@ class BatchAnswerer:
             for each, seen in zip(ready, scored, strict=True):
                 yield BatchOutcome(answer=_answer(each, seen, seen_by))
 
-        outcomes: list[BatchOutcome] = []
-        chunks = [lines[start : start + BATCH] for start in range(0, len(lines), BATCH)]
-        for chunk in read_ahead(chunks, read, READERS):
-            answered = answers([each for each in chunk if isinstance(each, _Ready)])
-            for each in chunk:
-                if isinstance(each, _Ready):
-                    outcomes.append(next(answered))
-                    continue
-                # Large ones are decoded one after the other.
-                large = self._decoded(each) if isinstance(each, _Fetched) else each
-                outcomes.append(
+        one_large = threading.Lock()
+
+        def outcome_of(line: _Fetched | BatchError) -> BatchOutcome:
+            if isinstance(line, BatchError):
+                return BatchOutcome(error=line)
+            with one_large:
+                large = self._decoded(line)
+                return (
                     next(answers([large]))
                     if isinstance(large, _Ready)
                     else BatchOutcome(error=large)
                 )
+
+        def outcomes_of(chunk: list[_Fetched | _Ready | BatchError]) -> list[BatchOutcome]:
+            answered = answers([each for each in chunk if isinstance(each, _Ready)])
+            return [
+                next(answered) if isinstance(each, _Ready) else outcome_of(each) for each in chunk
+            ]
+
+        outcomes: list[BatchOutcome] = []
+        chunks = [lines[start : start + BATCH] for start in range(0, len(lines), BATCH)]
+        for found in work_ahead(read_ahead(chunks, read, READERS), outcomes_of, SCORERS):
+            outcomes += found
             progress(len(outcomes) / len(lines), "")
         body = "".join(outcome.model_dump_json() + "\n" for outcome in outcomes)
         self.store.put(outcome_key(project, part.batch_id, part.piece), body.encode())

@@ -6,8 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import openvino
 import pytest
 import torch
+from openvino import properties
 from scipy.optimize import linear_sum_assignment
 from torch.nn.modules.module import register_module_forward_pre_hook
 
@@ -21,16 +23,19 @@ from inference_service.app.core.loading import (
     load_runtime,
     torch_runtime,
 )
+from inference_service.app.core.openvino_trunk import OpenVinoTrunk, n_streams
 from inference_service.app.core.passes import stochastic_scores
 from inference_service.app.core.runtime import (
     DetectionOptions,
     DetectorRuntime,
     FloatArray,
     RuntimeInput,
+    RuntimeOutput,
 )
 from inference_service.app.core.tapped_runtime import DetectorKind, TappedRuntime
 from inference_service.tests.contract import INPUTS, DetectorRuntimeContract, assert_same
 from inference_service.tests.tiny import CLASSES, IMAGE_SIZE, picture, tiny_model, tiny_package
+from shared.detector.info import GRAPH_FILE
 from shared.detector.package import UnknownBase
 from shared.detector.ultralytics_env import LetterBox, nms, ops
 from shared.models.registry import Engine, EngineChoice
@@ -58,6 +63,16 @@ class TestEveryEngine(DetectorRuntimeContract):
     def runtime(self, package: Path, request: pytest.FixtureRequest) -> DetectorRuntime:
         engine: Engine = request.param
         return load_runtime(package, OPTIONS, EngineChoice(engine=engine))
+
+    def test_same_boxes_scores_and_embedding_as_pytorch(
+        self, runtime: DetectorRuntime, reference: list[RuntimeOutput]
+    ) -> None:
+        # What bfloat16 does, where the CPU has it, is measured on a trained network.
+        assert isinstance(runtime, TappedRuntime)
+        if isinstance(runtime._trunk, OpenVinoTrunk):
+            precision = properties.hint.inference_precision()
+            runtime._trunk._properties[precision] = openvino.Type.f32
+        super().test_same_boxes_scores_and_embedding_as_pytorch(runtime, reference)
 
 
 @pytest.mark.parametrize("width_height", [(96, 96), (80, 60), (31, 200)])
@@ -184,6 +199,21 @@ def test_only_the_trunk_takes_all_threads(monkeypatch: pytest.MonkeyPatch) -> No
         runtime.detect(INPUTS[:1], DetectionOptions())
     assert seen == {"trunk": {2}, "head": {1}}
     assert torch.get_num_threads() == before
+
+
+@pytest.mark.parametrize(
+    ("threads", "askers", "streams"),
+    [(2, 1, 1), (2, 2, 2), (2, 3, 2), (1, 3, 1), (4, 3, 2), (6, 3, 3), (5, 3, 1)],
+)
+def test_batches_at_once_share_the_threads_evenly(threads: int, askers: int, streams: int) -> None:
+    assert n_streams(threads, askers) == streams
+
+
+@pytest.mark.skipif((os.cpu_count() or 1) < 2, reason="OpenVINO takes no more threads than cores")
+def test_openvino_computes_as_many_batches_at_once_as_are_asked_for(package: Path) -> None:
+    for askers, streams in ((1, 1), (3, 2)):
+        compiled = OpenVinoTrunk(package / GRAPH_FILE, 2, askers)._compiled(96, 96)
+        assert compiled.get_property(properties.num_streams()) == streams
 
 
 @pytest.mark.skipif(not TASKS.exists(), reason="only Linux tells where a thread may run")
