@@ -43,6 +43,7 @@ from shared.models.rounds import (
     AnswerCreate,
     LeaseCreate,
     RoundCreate,
+    RoundPlan,
     RoundView,
     TaskView,
 )
@@ -326,7 +327,9 @@ def _add_actions(app: FastAPI, world: World) -> None:
     @app.post(base + "/rounds", status_code=201)
     def create(request: RoundCreate) -> RoundView:
         index = len(world.rounds) + 1
-        view = round_view(index, "scoring").model_copy(update={"request": request})
+        view = round_view(index, "scoring").model_copy(
+            update={"request": RoundPlan.model_validate(dict(request))}
+        )
         world.rounds.append(view)
         return view
 

@@ -17,8 +17,8 @@ from dashboard.data import (
 from dashboard.simulation import curves, verdicts
 from dashboard.tests.world import START, image, job, project, reason_of, round_view, simulation
 from shared.models.data import DatasetVersionView
-from shared.models.rounds import RoundCreate, StepView
-from shared.models.strategies import parse_strategy
+from shared.models.rounds import RoundPlan, StepView
+from shared.models.strategies import RandomStrategy, parse_strategy
 from shared.simulate.statistics import summarise
 from shared.tests.simulate.test_statistics import arms
 
@@ -129,7 +129,7 @@ def test_a_failed_round_shows_where_it_failed(
 
 
 def test_a_round_for_a_held_out_split_ends_with_its_labels() -> None:
-    view = round_view(1, "labelling", request=RoundCreate(purpose="val"))
+    view = round_view(1, "labelling", request=RoundPlan(strategy=RandomStrategy(), purpose="val"))
     assert [s.name for s in stages(view)] == ["scoring", "selecting", "labelling", "done"]
 
 

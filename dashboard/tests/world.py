@@ -25,7 +25,7 @@ from shared.models.registry import (
 )
 from shared.models.rounds import (
     AnswerCreate,
-    RoundCreate,
+    RoundPlan,
     RoundState,
     RoundView,
     SelectedImage,
@@ -133,7 +133,7 @@ def round_view(index: int, state: RoundState, n_done: int = 0, **changes: Any) -
         project=NAME,
         index=index,
         state=state,
-        request=RoundCreate(
+        request=RoundPlan(
             strategy=UncertaintyStrategy(strategy="bald") if index > 1 else KMeansStrategy(),
             budget=10,
             training=TrainingParams(epochs=40),

@@ -217,7 +217,8 @@ class World:
         )
 
     def start(self, **request: Any) -> RoundView:
-        return self.rounds.create("digits", RoundCreate.model_validate(request))
+        usual = {"strategy": {"strategy": "random"}}
+        return self.rounds.create("digits", RoundCreate.model_validate(usual | request))
 
     def round(self, round_id: str) -> RoundView:
         return self.rounds.get("digits", round_id)

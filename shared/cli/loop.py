@@ -52,10 +52,9 @@ def start(
     with told_errors():
         client = connect()
         name = pick_project(client, project)
-        chosen = parse_strategy(strategy or _usual(client, name, purpose))
         request = RoundCreate.model_validate(
             {
-                "strategy": chosen,
+                "strategy": parse_strategy(strategy) if strategy else None,
                 "budget": budget,
                 "budget_unit": budget_unit,
                 "purpose": purpose,
@@ -65,15 +64,9 @@ def start(
         )
         created = client.create_round(name, request)
         console.print(
-            f"round {created.index} ({created.id}) started, by {describe(chosen)}; "
-            "next: annotate its tasks"
+            f"round {created.index} ({created.id}) started, by "
+            f"{describe(created.request.strategy)}; next: annotate its tasks"
         )
-
-
-def _usual(client: GatewayClient, project: str, purpose: str) -> str:
-    if purpose != "train":
-        return "random"
-    return USUAL_STRATEGY if client.aliases(project).production else FIRST_STRATEGY
 
 
 @round_app.command("list")

@@ -6,7 +6,7 @@ from typing import Literal
 from pydantic import Field
 
 from shared.models.geometry import MAX_INTEGER, Annotation, Detection, Frozen
-from shared.models.strategies import RandomStrategy, Strategy
+from shared.models.strategies import FIRST_STRATEGY, USUAL_STRATEGY, Strategy
 
 RoundState = Literal[
     "scoring",
@@ -60,7 +60,11 @@ class TrainingParams(Frozen):
 class RoundCreate(Frozen):
     """One turn of the loop."""
 
-    strategy: Strategy = RandomStrategy()
+    strategy: Strategy | None = Field(
+        default=None,
+        description=f"Unset: `{FIRST_STRATEGY}` before there is a model that scores the pool, then "
+        f"`{USUAL_STRATEGY}`; `random` where the labels are for a held-out split.",
+    )
     budget: int = Field(default=40, ge=1, le=100_000, description="How much to have labelled.")
     budget_unit: BudgetUnit = Field(
         default="images",
@@ -86,6 +90,12 @@ class RoundCreate(Frozen):
         "neither calibrated nor compared nor promoted, and a random choice by images is made "
         "without scoring the pool first: for replays.",
     )
+
+
+class RoundPlan(RoundCreate):
+    """What a round does: what was asked for, its strategy chosen."""
+
+    strategy: Strategy
 
 
 class SelectedImage(Frozen):
@@ -116,7 +126,7 @@ class RoundView(Frozen):
     project: str
     index: int = Field(description="1, 2, … within the project.")
     state: RoundState
-    request: RoundCreate
+    request: RoundPlan
     selected: tuple[SelectedImage, ...]
     n_tasks: int
     n_done: int

@@ -30,12 +30,19 @@ from shared.models.data import SPLITS, ProjectView
 from shared.models.jobs import JobView
 from shared.models.rounds import (
     RoundCreate,
+    RoundPlan,
     RoundState,
     RoundView,
     SelectedImage,
     StepView,
 )
-from shared.models.strategies import RandomStrategy, describe
+from shared.models.strategies import (
+    FIRST_STRATEGY,
+    USUAL_STRATEGY,
+    RandomStrategy,
+    describe,
+    parse_strategy,
+)
 
 # Each try loses only to a round that another request has just created.
 CREATE_TRIES = 5
@@ -76,11 +83,12 @@ class Rounds:
             raise NoClasses(msg)
         with self._database.transaction() as session:
             _refuse_second(session, project, request)
-        scored_by = self._scored_by(project, request)
+        plan = self._plan(project, request)
+        scored_by = self._scored_by(project, plan)
         if request.purpose == "train":
             self._require_held_out(view)
         self._require_pool(project, request)
-        return self._view(self._insert(view, request, scored_by))
+        return self._view(self._insert(view, plan, scored_by))
 
     def get(self, project: str, round_id: str) -> RoundView:
         """Return one round.
@@ -142,7 +150,17 @@ class Rounds:
         with self._database.transaction() as session:
             return bool(cast("CursorResult[Any]", session.execute(statement)).rowcount)
 
-    def _scored_by(self, project: str, request: RoundCreate) -> int | None:
+    def _plan(self, project: str, request: RoundCreate) -> RoundPlan:
+        """Return what was asked for, with the usual strategy where none was."""
+        strategy = request.strategy
+        if strategy is None and request.purpose != "train":
+            strategy = RandomStrategy()
+        elif strategy is None:
+            scored = request.scored_by or self._gateway.aliases(project).production
+            strategy = parse_strategy(USUAL_STRATEGY if scored else FIRST_STRATEGY)
+        return RoundPlan.model_validate({**dict(request), "strategy": strategy})
+
+    def _scored_by(self, project: str, request: RoundPlan) -> int | None:
         needs = needs_of(request.strategy)
         if request.purpose != "train":
             if not isinstance(request.strategy, RandomStrategy):
@@ -192,9 +210,7 @@ class Rounds:
             msg = f"project {project!r} has no unlabelled image of split {request.purpose!r} left"
             raise EmptyPool(msg)
 
-    def _insert(
-        self, project: ProjectView, request: RoundCreate, scored_by: int | None
-    ) -> RoundRow:
+    def _insert(self, project: ProjectView, request: RoundPlan, scored_by: int | None) -> RoundRow:
         for _ in range(CREATE_TRIES):
             try:
                 with self._database.transaction() as session:
@@ -226,7 +242,7 @@ class Rounds:
             project=row.project,
             index=row.index,
             state=cast(RoundState, row.state),
-            request=RoundCreate.model_validate(row.request),
+            request=RoundPlan.model_validate(row.request),
             selected=tuple(SelectedImage.model_validate(s) for s in row.selected or ()),
             n_tasks=progress.n_tasks,
             n_done=progress.n_done,
@@ -258,7 +274,7 @@ def _refuse_second(session: Session, project: str, request: RoundCreate) -> None
 
 
 def _new_row(
-    session: Session, project: ProjectView, request: RoundCreate, scored_by: int | None
+    session: Session, project: ProjectView, request: RoundPlan, scored_by: int | None
 ) -> RoundRow:
     newest = session.scalar(
         select(func.max(RoundRow.index)).where(RoundRow.project == project.name)

@@ -25,7 +25,7 @@ from labeling_service.app.services.scored_pool import (
 from labeling_service.app.services.steps import request_of
 from shared.database import Database
 from shared.models.geometry import Detection
-from shared.models.rounds import RoundCreate, SelectedImage
+from shared.models.rounds import RoundPlan, SelectedImage
 from shared.models.strategies import RandomStrategy
 from shared.objects.port import ObjectStore
 from shared.predictions import read_shards
@@ -80,7 +80,7 @@ class Selector:
         log.info("round.selected", round_id=row.id, n_images=len(images), note=row.note)
         return SelectionResult(round_id=row.id, n_selected=len(images), note=row.note)
 
-    def _choose(self, row: RoundRow, request: RoundCreate) -> Selection:
+    def _choose(self, row: RoundRow, request: RoundPlan) -> Selection:
         skipped = frozenset(self._labelling.skipped(row.project))
         groups = self._pool(row.project, request, skipped)
         needs = needs_of(request.strategy)
@@ -100,7 +100,7 @@ class Selector:
         return choose(request, acquisition, reading)
 
     def _pool(
-        self, project: str, request: RoundCreate, skipped: Collection[str]
+        self, project: str, request: RoundPlan, skipped: Collection[str]
     ) -> Mapping[str, str | None]:
         """Return the unlabelled images, by id with their group of near-duplicates.
 
@@ -141,7 +141,7 @@ class Selector:
             return session.get_one(RoundRow, row.id, populate_existing=True)
 
 
-def choose(request: RoundCreate, acquisition: Acquisition, reading: PoolReading) -> Selection:
+def choose(request: RoundPlan, acquisition: Acquisition, reading: PoolReading) -> Selection:
     """Return the images for a request; the same pool and scores always give the same ones.
 
     Args:
@@ -177,7 +177,7 @@ def choose(request: RoundCreate, acquisition: Acquisition, reading: PoolReading)
     return Selection(images, _note(budget, reading, spent))
 
 
-def _require_usable(request: RoundCreate, reading: PoolReading) -> None:
+def _require_usable(request: RoundPlan, reading: PoolReading) -> None:
     n = len(reading.pool)
     if n == 0 and reading.unusable:
         msg = f"no unlabelled image can be used: {_unusable(reading)}"

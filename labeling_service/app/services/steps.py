@@ -12,7 +12,7 @@ from labeling_service.app.models.tables import RoundRow
 from shared.jobs.store import JobStore, JobSubmit
 from shared.models.jobs import JobView
 from shared.models.registry import CalibrationCreate, GateCreate, ScoringCreate, TrainingCreate
-from shared.models.rounds import RoundCreate, RoundState
+from shared.models.rounds import RoundPlan, RoundState
 
 JobStep = Literal["score", "select", "close", "train", "score_heldout", "calibrate", "gate"]
 # In `label` no job runs: the round waits for people.
@@ -40,9 +40,9 @@ KINDS: Mapping[JobStep, str] = {
 }
 
 
-def request_of(row: RoundRow) -> RoundCreate:
+def request_of(row: RoundRow) -> RoundPlan:
     """Return what was asked for."""
-    return RoundCreate.model_validate(row.request)
+    return RoundPlan.model_validate(row.request)
 
 
 def step_of(row: RoundRow) -> Step:
@@ -55,7 +55,7 @@ def job_key(round_id: str, step: Step) -> str:
     return f"{round_id}:{step}"
 
 
-def first_step(request: RoundCreate) -> Step:
+def first_step(request: RoundPlan) -> Step:
     """Return where a round begins: nothing is scored that neither the choice nor people look at.
 
     A replay (`stop_after` is `training`) is answered by oracles, who need no boxes to start from.

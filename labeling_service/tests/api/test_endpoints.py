@@ -70,6 +70,10 @@ class Service:
         self.deps.reconciler.reconcile(round_id)
 
 
+# Needs no scores, which these tests make up.
+AT_RANDOM = {"strategy": {"strategy": "random"}}
+
+
 @pytest.fixture
 def service(tmp_path: Path, valkey_url: str) -> Iterator[Service]:
     gateway = FakeGateway()
@@ -89,7 +93,7 @@ def service(tmp_path: Path, valkey_url: str) -> Iterator[Service]:
 
 
 def test_a_round_is_run_from_the_first_request_to_the_last(service: Service) -> None:
-    status, created = service.post("/rounds", {"budget": 2, "seed": 3})
+    status, created = service.post("/rounds", {"budget": 2, "seed": 3, **AT_RANDOM})
     assert (status, created["state"], created["index"]) == (201, "scoring", 1)
     round_id = created["id"]
     service.finish(round_id, "score")
@@ -115,7 +119,7 @@ def test_a_round_is_run_from_the_first_request_to_the_last(service: Service) -> 
 
 
 def test_errors_have_their_status_and_name(service: Service) -> None:
-    _, created = service.post("/rounds", {"budget": 2})
+    _, created = service.post("/rounds", {"budget": 2, **AT_RANDOM})
     round_id = created["id"]
     status, body = service.post("/rounds", {"budget": 2})
     assert (status, body["error"]) == (409, "RoundInProgress")

@@ -24,8 +24,8 @@ from labeling_service.tests.core.strategies.support import (
     read,
     with_nan,
 )
-from shared.models.rounds import RoundCreate
-from shared.models.strategies import STRATEGY_NAMES, parse_strategy
+from shared.models.rounds import RoundPlan
+from shared.models.strategies import STRATEGY_NAMES, RandomStrategy, parse_strategy
 from shared.predictions import ScoredImage
 
 EVERY = (
@@ -80,7 +80,7 @@ def select(
     groups: dict[str, str] | None = None,
     **request: object,
 ) -> Selection:
-    asked = RoundCreate.model_validate({"strategy": parse_strategy(text), **request})
+    asked = RoundPlan.model_validate({"strategy": parse_strategy(text), **request})
     reading = read(text, images, labelled=labelled, classes=classes, groups=groups)
     return choose(asked, build(asked.strategy, classes), reading)
 
@@ -251,7 +251,7 @@ class OnlyTwo:
 
 def test_a_strategy_that_runs_out_of_images_is_told_in_the_note() -> None:
     reading = read("random", SCENES)
-    found = choose(RoundCreate(budget=5), OnlyTwo(), reading)
+    found = choose(RoundPlan(strategy=RandomStrategy(), budget=5), OnlyTwo(), reading)
     assert ids(found) == ["03", "01"]
     assert found.note == "budget 5, but the strategy chose 2 images only"
 
@@ -259,7 +259,9 @@ def test_a_strategy_that_runs_out_of_images_is_told_in_the_note() -> None:
 def test_a_strategy_that_runs_out_of_boxes_is_told_in_the_note() -> None:
     empty = [scene(n, n_boxes=0) for n in range(4)]
     reading = read("random", [*empty, scene(4, n_boxes=9)])
-    found = choose(RoundCreate(budget=9, budget_unit="boxes"), OnlyTwo(), reading)
+    found = choose(
+        RoundPlan(strategy=RandomStrategy(), budget=9, budget_unit="boxes"), OnlyTwo(), reading
+    )
     assert ids(found) == ["03", "01"]
     said = "the strategy chose 2 boxes (at least 1 an image) only"
     assert found.note == f"budget 9, but {said}"
@@ -269,7 +271,7 @@ def test_the_other_parts_of_a_mix_fill_in_for_one_that_runs_out() -> None:
     mix = Mix([Part("two", 0.5, OnlyTwo()), Part("random", 0.5, Uniform())])
     scenes = [i.image_id for i in SCENES]
     reading = read_pool(SCENES, dict.fromkeys(scenes), mix, Needs())
-    found = choose(RoundCreate(budget=N), mix, reading)
+    found = choose(RoundPlan(strategy=RandomStrategy(), budget=N), mix, reading)
     assert sorted(ids(found)) == scenes
     assert sum(" by two: " in i.reason for i in found.images) == 2
     empty = Mix([Part("two", 0.5, OnlyTwo()), Part("again", 0.5, OnlyTwo())])

@@ -17,14 +17,14 @@ from labeling_service.app.models.errors import (
 from labeling_service.tests.support import BOX, World, image_view
 from shared.bases import UnknownBaseModel
 from shared.errors import NotFound
-from shared.models.rounds import RoundCreate
-from shared.models.strategies import COLD_START, STRATEGY_NAMES, parse_strategy
+from shared.models.rounds import RoundCreate, RoundPlan
+from shared.models.strategies import COLD_START, STRATEGY_NAMES, describe, parse_strategy
 
 
 def test_a_new_round_is_scoring_with_the_base_model_at_cold_start(world: World) -> None:
     created = world.start(strategy={"strategy": "kmeans"}, budget=5, seed=3)
     assert (created.index, created.state, created.n_tasks) == (1, "scoring", 0)
-    assert created.request == RoundCreate.model_validate(
+    assert created.request == RoundPlan.model_validate(
         {"strategy": {"strategy": "kmeans"}, "budget": 5, "seed": 3}
     )
     assert world.job(created.id, "score").payload["model_version"] is None
@@ -55,6 +55,23 @@ def test_unknown_projects_and_rounds_are_not_found_by_name(world: World) -> None
         world.rounds.get("digits", "r7")
     with pytest.raises(UnknownRound, match="unknown round: 'r7'"):
         world.rounds.cancel("digits", "r7")
+
+
+def test_who_asks_for_no_strategy_gets_the_one_that_is_proven(world: World) -> None:
+    def strategy(**request: Any) -> str:
+        created = world.start(strategy=None, **request)
+        world.rounds.cancel("digits", created.id)
+        assert world.round(created.id).request == created.request
+        return describe(created.request.strategy)
+
+    world.gateway.pool += [image_view(90, "val"), image_view(91, "gate")]
+    assert strategy() == "kmeans"
+    assert strategy(purpose="val") == "random"
+    world.gateway.models = (3,)
+    assert strategy(scored_by=3) == "class_weighted_entropy"
+    world.gateway.production = 3
+    assert strategy() == "class_weighted_entropy"
+    assert strategy(purpose="gate") == "random"
 
 
 NEED_A_MODEL = [name for name in STRATEGY_NAMES if name not in COLD_START]

@@ -11,8 +11,8 @@ from labeling_service.app.services.selection import Selector, choose
 from labeling_service.tests.support import BOX, World, image_id, image_view, scored_image
 from shared.models.data import Split
 from shared.models.geometry import Annotation
-from shared.models.rounds import RoundCreate
-from shared.models.strategies import STRATEGY_NAMES, parse_strategy
+from shared.models.rounds import RoundPlan
+from shared.models.strategies import STRATEGY_NAMES, RandomStrategy, parse_strategy
 from shared.objects.port import ObjectStore
 from shared.predictions import ScoredImage, write_shard
 
@@ -340,6 +340,6 @@ def test_a_model_that_expects_no_box_cannot_spend_a_budget_in_boxes(
 
 def test_choosing_is_deterministic_whatever_the_order_of_the_pool() -> None:
     pool = [image_id(n) for n in range(10)]
-    request = RoundCreate(budget=4, seed=5)
+    request = RoundPlan(strategy=RandomStrategy(), budget=4, seed=5)
     first, again = (unread(dict.fromkeys(some)) for some in (pool, pool[::-1]))
     assert choose(request, Uniform(), first) == choose(request, Uniform(), again)

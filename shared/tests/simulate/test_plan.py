@@ -8,7 +8,7 @@ import pytest
 from shared.cli.simulate import simulation_name
 from shared.cli.strategy import trained_size
 from shared.models.data import DatasetVersionView
-from shared.models.rounds import RoundCreate, RoundView, SelectedImage, TrainingParams
+from shared.models.rounds import RoundPlan, RoundView, SelectedImage, TrainingParams
 from shared.models.strategies import Strategy, parse_strategy
 from shared.simulate.options import SimulationOptions, cells_of
 from shared.simulate.plan import TooFewLabels, caveats, plan_replay
@@ -36,7 +36,7 @@ def done(strategy: Strategy, n: int, size: int = 320) -> RoundView:
         project="cells",
         index=1,
         state="done",
-        request=RoundCreate(strategy=strategy, training=TrainingParams(image_size=size)),
+        request=RoundPlan(strategy=strategy, training=TrainingParams(image_size=size)),
         selected=tuple(
             SelectedImage(image_id=f"i{i}", rank=i, value=None, reason="") for i in range(n)
         ),

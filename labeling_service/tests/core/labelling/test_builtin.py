@@ -4,7 +4,8 @@ from labeling_service.app.core.labelling.port import Answer, Labelling, Labellin
 from labeling_service.app.models.tables import RoundRow
 from labeling_service.tests.contract import PRE_DRAWN, TASKS, Annotate, LabellingContract
 from labeling_service.tests.support import World
-from shared.models.rounds import RoundCreate
+from shared.models.rounds import RoundPlan
+from shared.models.strategies import RandomStrategy
 
 
 class TestBuiltinLabelling(LabellingContract):
@@ -24,7 +25,7 @@ class TestBuiltinLabelling(LabellingContract):
                     purpose="train",
                     state="labelling",
                     step="label",
-                    request=RoundCreate().model_dump(mode="json"),
+                    request=RoundPlan(strategy=RandomStrategy()).model_dump(mode="json"),
                     classes=list(classes),
                 )
             )
