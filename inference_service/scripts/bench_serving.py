@@ -31,7 +31,7 @@ from rich.table import Table
 
 from inference_service.app.core.engines import Engines, this_machine
 from inference_service.app.core.loading import ENGINES, RuntimeOptions
-from inference_service.scripts.bench_inference import make_package, make_photos, photos_of
+from inference_service.scripts.bench_photos import make_package, make_photos, photos_of
 from inference_service.scripts.bench_serving_load import (
     Load,
     UnexpectedAnswer,
