@@ -16,6 +16,7 @@ from inference_service.app.services.embedding_map import EmbeddingMaps
 from inference_service.app.services.index import Index
 from inference_service.app.services.loaded import LoadedModel
 from inference_service.app.services.local_models import LocalModels
+from inference_service.app.services.model_worker import THREADS
 from inference_service.app.services.prediction import Predictor
 from inference_service.app.services.scoring import SCORERS, Scorer
 from inference_service.app.services.search import Search
@@ -125,7 +126,7 @@ def build(settings: Settings, given: Neighbours | None = None) -> Dependencies:
     models = LocalModels(around.registry, settings.cache_dir / "models")
 
     def load(folder: Path) -> DetectorRuntime:
-        return _load(settings, folder)
+        return _load(settings, folder, askers=THREADS)
 
     serving = Serving(around.registry, around.gateway, models, load)
     served_log = ServedLog(settings.state_dir / "served", store)
@@ -181,7 +182,7 @@ def _fetcher(settings: Settings) -> Fetcher:
     return Fetcher(limit, settings.private_hosts, settings.fetch_rate_per_s)
 
 
-def _load(settings: Settings, folder: Path, *, askers: int = 1) -> DetectorRuntime:
+def _load(settings: Settings, folder: Path, *, askers: int) -> DetectorRuntime:
     info = read_any(folder)
     if isinstance(info, GraphInfo):
         # Without a line of Ultralytics.

@@ -16,10 +16,10 @@ from inference_service.app.core.trunk import Batch, Tapped
 from shared.cores import usable_cores
 from shared.detector.tapped import INPUT
 
-# Graphs of as many shapes of input are kept; a compiled one takes some 40 MB.
-MAX_SHAPES = 8
+# Compiled graphs that are kept, some 40 MB each: of a shape of input, for one image or for batches.
+MAX_GRAPHS = 12
 # Of which each thread keeps requests, with outputs as large.
-OWN_SHAPES = 2
+OWN_GRAPHS = 2
 
 
 def _see_once() -> None:
@@ -53,22 +53,23 @@ class OpenVinoTrunk:
         Args:
             path: of the graph.
             threads: 0 means all cores.
-            askers: threads that ask at once. They have a share of the cores each, as far as it goes
-                into whole ones: cores that share a batch wait for each other after every layer.
-                Measured on 2 cores, 640x480: 44 images/s in one stream, 50 in two.
+            askers: threads that ask at once. Their batches have a share of the cores each, as far
+                as it goes into whole ones: cores that share a batch wait for each other after every
+                layer. Measured on 2 cores, 640x480: 44 images/s in one stream, 50 in two. One image
+                alone has all cores: somebody waits for it.
         """
         self._core = openvino.Core()
         self._path = path
         n_threads = threads or usable_cores()
         self._properties = {
             properties.inference_num_threads(): n_threads,
-            properties.num_streams(): n_streams(n_threads, askers),
             # Each process binds its threads to the machine's first cores: several processes, or
             # containers, would share those, and leave the others idle.
             properties.hint.enable_cpu_pinning(): n_threads == os.cpu_count(),
         }
+        self._n_streams = n_streams(n_threads, askers)
         # Faster by far than one graph for every shape.
-        self._compiled = lru_cache(MAX_SHAPES)(self._compile)
+        self._compiled = lru_cache(MAX_GRAPHS)(self._compile)
         self._compiling = threading.Lock()
         self._own = threading.local()
 
@@ -78,21 +79,21 @@ class OpenVinoTrunk:
         It lies in the engine's own memory, and holds until the same thread asks again: the maps of
         a batch of photos take 40 MB.
         """
-        outputs = self._request(*pixels.shape[1:3]).infer(
-            [pixels], share_inputs=True, share_outputs=True
-        )
+        outputs = self._request(pixels).infer([pixels], share_inputs=True, share_outputs=True)
         return Tapped.of(tuple(torch.from_numpy(array) for array in outputs.values()))
 
-    def _request(self, height: int, width: int) -> Any:
+    def _request(self, pixels: Batch) -> Any:
         """Return this thread's request; more of them than streams wait in the engine."""
+        n_images, height, width, _ = pixels.shape
         with self._compiling:
-            compiled = self._compiled(height, width)
+            compiled = self._compiled(height, width, self._n_streams if n_images > 1 else 1)
         if not hasattr(self._own, "request"):
             new = openvino.CompiledModel.create_infer_request
-            self._own.request = lru_cache(OWN_SHAPES)(new)
+            self._own.request = lru_cache(OWN_GRAPHS)(new)
         return self._own.request(compiled)
 
-    def _compile(self, height: int, width: int) -> Any:
+    def _compile(self, height: int, width: int, streams: int) -> Any:
         graph = self._core.read_model(self._path)
         graph.reshape({INPUT: openvino.PartialShape([-1, height, width, 3])})
-        return self._core.compile_model(graph, "CPU", self._properties)
+        properties_of_it = {**self._properties, properties.num_streams(): streams}
+        return self._core.compile_model(graph, "CPU", properties_of_it)

@@ -1,9 +1,11 @@
-"""One thread that owns one model: what waits is looked at together, up to a batch."""
+"""The threads of one model: what waits is looked at together, up to a batch."""
 
+import math
 import queue
 import threading
 from collections.abc import Sequence
 from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -30,6 +32,8 @@ def serving_options(thresholds: Thresholds) -> DetectionOptions:
 
 # As many as a detector takes at a time.
 BATCH = 8
+# One's batch is in the network while the other's boxes are suppressed, drawn again and measured.
+THREADS = 2
 
 
 class WorkerClosed(Exception):
@@ -43,22 +47,28 @@ class _Request:
 
 
 class ModelWorker:
-    """Runs a detector in its own thread; nobody else touches it.
+    """Runs a detector in threads of its own; nobody else touches it.
 
     As many pictures wait as threads ask, since each waits for its answer. How many may ask at a
     time is `InFlight`'s to say, before a request is read: here it would be in memory already.
     """
 
-    def __init__(self, runtime: DetectorRuntime, thresholds: Thresholds) -> None:
-        """Take over `runtime`, whose boxes must pass `thresholds`, and start the thread."""
+    def __init__(
+        self, runtime: DetectorRuntime, thresholds: Thresholds, threads: int = THREADS
+    ) -> None:
+        """Take over `runtime`, whose boxes must pass `thresholds`, and start the threads."""
         self.classes = runtime.classes
         self._options = serving_options(thresholds)
         self._runtime = runtime
         self._queue: queue.SimpleQueue[_Request | None] = queue.SimpleQueue()
         self._lock = threading.Lock()
         self._closed = False
-        self._thread = threading.Thread(target=self._run, name="model", daemon=True)
-        self._thread.start()
+        self._n_free = threads
+        self._threads = [
+            threading.Thread(target=self._run, name="model", daemon=True) for _ in range(threads)
+        ]
+        for thread in self._threads:
+            thread.start()
 
     @property
     def n_waiting(self) -> int:
@@ -87,24 +97,33 @@ class ModelWorker:
 
     def join(self) -> None:
         """Wait until everything that waited is answered."""
-        self._thread.join()
+        for thread in self._threads:
+            thread.join()
 
     def _run(self) -> None:
-        while batch := self._next_batch():
-            self._answer(batch)
+        while (first := self._queue.get()) is not None:
+            self._answer([first, *self._beside()])
+            with self._lock:
+                self._n_free += 1
+        # For the other threads; nothing comes after it.
+        self._queue.put(None)
 
-    def _next_batch(self) -> list[_Request]:
-        """Return what waits, at least one request and at most a batch; none at the end."""
-        batch: list[_Request] = []
-        # Nobody waits for a batch to fill: it fills while the model works on the one before.
-        while len(batch) < BATCH and not (batch and self._queue.empty()):
-            request = self._queue.get()
-            if request is None:
-                # Nothing comes after it.
-                self._queue.put(None)
-                break
-            batch.append(request)
-        return batch
+    def _beside(self) -> list[_Request]:
+        """Return what is looked at with a request, from now on: this thread's share of what waits.
+
+        Nobody waits for a batch to fill: it fills while the model works on those before.
+        """
+        found: list[_Request] = []
+        with self._lock, suppress(queue.Empty):
+            n = min(BATCH, math.ceil((1 + self._queue.qsize()) / self._n_free)) - 1
+            self._n_free -= 1
+            while len(found) < n:
+                request = self._queue.get_nowait()
+                if request is None:
+                    self._queue.put(None)
+                    break
+                found.append(request)
+        return found
 
     def _answer(self, batch: Sequence[_Request]) -> None:
         try:

@@ -210,10 +210,12 @@ def test_batches_at_once_share_the_threads_evenly(threads: int, askers: int, str
 
 
 @pytest.mark.skipif((os.cpu_count() or 1) < 2, reason="OpenVINO takes no more threads than cores")
-def test_openvino_computes_as_many_batches_at_once_as_are_asked_for(package: Path) -> None:
-    for askers, streams in ((1, 1), (3, 2)):
-        compiled = OpenVinoTrunk(package / GRAPH_FILE, 2, askers)._compiled(96, 96)
-        assert compiled.get_property(properties.num_streams()) == streams
+def test_batches_share_the_cores_and_one_image_has_them_all(package: Path) -> None:
+    trunk = OpenVinoTrunk(package / GRAPH_FILE, threads=2, askers=3)
+    used = [trunk._request(np.zeros((n, 96, 96, 3), np.uint8)) for n in (1, 2, 8)]
+    graphs = [request.get_compiled_model() for request in used]
+    assert [g.get_property(properties.num_streams()) for g in graphs] == [1, 2, 2]
+    assert [g.get_property(properties.inference_num_threads()) for g in graphs] == [2, 2, 2]
 
 
 @pytest.mark.skipif(not TASKS.exists(), reason="only Linux tells where a thread may run")
