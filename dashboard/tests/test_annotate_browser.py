@@ -35,7 +35,8 @@ from labeling_service.app.models.tables import RoundRow, TaskRow
 from shared.client import GatewayClient
 from shared.database import Base, Database, utcnow
 from shared.models.data import IngestionCreate, ProjectCreate, SplitFractions
-from shared.models.rounds import RoundCreate, TaskView
+from shared.models.rounds import RoundPlan, TaskView
+from shared.models.strategies import RandomStrategy
 from shared.settings import Settings
 
 ROUND = "round-1"
@@ -123,7 +124,7 @@ def put_images(settings: Settings, database: Database, folder: Path) -> None:
 def open_round(database: Database) -> None:
     """Put a round into the database that waits for its labels."""
     images = list_images(database, NAME, ImageQuery()).images
-    request = RoundCreate(budget=N_TASKS)
+    request = RoundPlan(strategy=RandomStrategy(), budget=N_TASKS)
     with database.transaction() as session:
         session.add(
             RoundRow(

@@ -126,7 +126,7 @@ def build(settings: Settings, given: Neighbours | None = None) -> Dependencies:
     models = LocalModels(around.registry, settings.cache_dir / "models")
 
     def load(folder: Path) -> DetectorRuntime:
-        return _load(settings, folder, askers=THREADS)
+        return _load(settings, folder, askers=THREADS, waited_for=True)
 
     serving = Serving(around.registry, around.gateway, models, load)
     served_log = ServedLog(settings.state_dir / "served", store)
@@ -182,7 +182,9 @@ def _fetcher(settings: Settings) -> Fetcher:
     return Fetcher(limit, settings.private_hosts, settings.fetch_rate_per_s)
 
 
-def _load(settings: Settings, folder: Path, *, askers: int) -> DetectorRuntime:
+def _load(
+    settings: Settings, folder: Path, *, askers: int, waited_for: bool = False
+) -> DetectorRuntime:
     info = read_any(folder)
     if isinstance(info, GraphInfo):
         # Without a line of Ultralytics.
@@ -192,7 +194,7 @@ def _load(settings: Settings, folder: Path, *, askers: int) -> DetectorRuntime:
     from inference_service.app.core.engines import Engines
     from inference_service.app.core.loading import RuntimeOptions
 
-    options = RuntimeOptions(threads=settings.threads, askers=askers)
+    options = RuntimeOptions(settings.threads, askers=askers, waited_for=waited_for)
     return Engines(settings.cache_dir / "engines.json", options, settings.engine).load(folder)
 
 

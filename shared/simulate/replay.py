@@ -149,7 +149,8 @@ class Replay:
     def _round(self, project: str, request: RoundCreate) -> RoundView:
         """Run a round to its end, also one that an earlier run of this program began."""
         rounds = [r for r in self._client.rounds(project) if r.state not in {"failed", "cancelled"}]
-        same = [r for r in rounds if r.request == request]
+        # A round's plan is what was asked for: a replay names its strategies.
+        same = [r for r in rounds if dict(r.request) == dict(request)]
         found = same[-1] if same else self._client.create_round(project, request)
         while found.finished_at is None:
             if found.state == "labelling" and found.n_done < found.n_tasks:

@@ -5,9 +5,8 @@ import math
 import platform
 import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 
@@ -110,24 +109,25 @@ class Engines:
 def measure(folder: Path, options: RuntimeOptions) -> EngineChoice:
     """Return the fastest engine for a package with a graph.
 
-    Other work on the machine comes and goes: they take turns, and the best of each counts.
+    Other work on the machine comes and goes: they take turns, and the best of each counts. One
+    thread asks, so that every process with as many threads can go by it.
 
     Raises:
         CorruptPackage: the package is damaged.
     """
     batch = _photos(read_info(folder).image_size)
-    runtimes = {e: load_runtime(folder, options, EngineChoice(engine=e)) for e in ENGINES}
+    alone = replace(options, askers=1)
+    runtimes = {e: load_runtime(folder, alone, EngineChoice(engine=e)) for e in ENGINES}
     seconds = dict.fromkeys(ENGINES, math.inf)
-    with ThreadPoolExecutor(options.askers, "measure") as pool:
-        # The first turn compiles and warms up.
-        for turn in range(TURNS + 1):
-            for engine, runtime in runtimes.items():
-                took = _seconds(runtime, [batch] * options.askers, pool)
-                seconds[engine] = min(seconds[engine], took) if turn else math.inf
+    # The first turn compiles and warms up.
+    for turn in range(TURNS + 1):
+        for engine, runtime in runtimes.items():
+            took = _seconds(runtime, batch)
+            seconds[engine] = min(seconds[engine], took) if turn else math.inf
     return EngineChoice(
         engine=min(seconds, key=lambda engine: seconds[engine]),
         machine=this_machine(options),
-        images_per_s={e: round(BATCH * options.askers / took, 2) for e, took in seconds.items()},
+        images_per_s={engine: round(BATCH / took, 2) for engine, took in seconds.items()},
     )
 
 
@@ -142,8 +142,7 @@ def _gpus() -> list[str]:
 
 
 def _threads(options: RuntimeOptions) -> str:
-    threads = f"{options.threads or usable_cores()} threads"
-    return threads if options.askers == 1 else f"{threads} for {options.askers} batches at once"
+    return f"{options.threads or usable_cores()} threads"
 
 
 def _processor(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:
@@ -167,12 +166,9 @@ def _photos(width: int) -> list[RuntimeInput]:
     ]
 
 
-def _seconds(
-    runtime: DetectorRuntime, batches: list[list[RuntimeInput]], pool: ThreadPoolExecutor
-) -> float:
-    """Return how long batches take that are asked for at once."""
+def _seconds(runtime: DetectorRuntime, batch: list[RuntimeInput]) -> float:
     started = time.perf_counter()
-    list(pool.map(lambda batch: runtime.detect(batch, DetectionOptions()), batches))
+    runtime.detect(batch, DetectionOptions())
     return time.perf_counter() - started
 
 

@@ -26,12 +26,14 @@ class RuntimeOptions:
     Attributes:
         threads: 0 means all cores.
         bf16: run PyTorch's convolutions in bfloat16 where there is no GPU.
-        askers: threads that ask for a batch at once; with one, all cores share its batch.
+        askers: threads that ask for a batch at once.
+        waited_for: a batch that nobody else asks beside has all cores; else its share of them.
     """
 
     threads: int = 0
     bf16: bool = False
     askers: int = 1
+    waited_for: bool = False
 
 
 def torch_runtime(
@@ -89,7 +91,7 @@ def _trunk(engine: Engine, graph: Path, options: RuntimeOptions) -> Trunk:
     if engine == "openvino":
         from inference_service.app.core.openvino_trunk import OpenVinoTrunk
 
-        return OpenVinoTrunk(graph, options.threads, options.askers)
+        return OpenVinoTrunk(graph, options.threads, options.askers, waited_for=options.waited_for)
     from inference_service.app.core.onnx_trunk import OnnxTrunk
 
     return OnnxTrunk(graph, options.threads)

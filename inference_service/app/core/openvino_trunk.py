@@ -2,6 +2,8 @@
 
 import os
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -16,8 +18,8 @@ from inference_service.app.core.trunk import Batch, Tapped
 from shared.cores import usable_cores
 from shared.detector.tapped import INPUT
 
-# Compiled graphs that are kept, some 40 MB each: of a shape of input, for one image or for batches.
-MAX_GRAPHS = 12
+# Compiled graphs that are kept, some 40 MB each: of a shape of input, of one or of several streams.
+MAX_GRAPHS = 8
 # Of which each thread keeps requests, with outputs as large.
 OWN_GRAPHS = 2
 
@@ -47,7 +49,9 @@ def n_streams(threads: int, askers: int) -> int:
 class OpenVinoTrunk:
     """A tapped graph in OpenVINO; where the CPU has instructions for it, in bfloat16."""
 
-    def __init__(self, path: Path, threads: int = 0, askers: int = 1) -> None:
+    def __init__(
+        self, path: Path, threads: int = 0, askers: int = 1, *, waited_for: bool = False
+    ) -> None:
         """Load the graph of `path`.
 
         Args:
@@ -55,8 +59,8 @@ class OpenVinoTrunk:
             threads: 0 means all cores.
             askers: threads that ask at once. Their batches have a share of the cores each, as far
                 as it goes into whole ones: cores that share a batch wait for each other after every
-                layer. Measured on 2 cores, 640x480: 44 images/s in one stream, 50 in two. One image
-                alone has all cores: somebody waits for it.
+                layer. Measured on 2 cores, 640x480: 44 images/s in one stream, 50 in two.
+            waited_for: a batch that comes alone has all cores, in a graph of its own.
         """
         self._core = openvino.Core()
         self._path = path
@@ -68,9 +72,12 @@ class OpenVinoTrunk:
             properties.hint.enable_cpu_pinning(): n_threads == os.cpu_count(),
         }
         self._n_streams = n_streams(n_threads, askers)
+        self._waited_for = waited_for
+        self._n_inside = 0
         # Faster by far than one graph for every shape.
         self._compiled = lru_cache(MAX_GRAPHS)(self._compile)
         self._compiling = threading.Lock()
+        self._counting = threading.Lock()
         self._own = threading.local()
 
     def forward(self, pixels: Batch) -> Tapped:
@@ -79,14 +86,29 @@ class OpenVinoTrunk:
         It lies in the engine's own memory, and holds until the same thread asks again: the maps of
         a batch of photos take 40 MB.
         """
-        outputs = self._request(pixels).infer([pixels], share_inputs=True, share_outputs=True)
+        with self._inside() as alone:
+            streams = 1 if alone and self._waited_for else self._n_streams
+            height, width = pixels.shape[1:3]
+            request = self._request(height, width, streams)
+            outputs = request.infer([pixels], share_inputs=True, share_outputs=True)
         return Tapped.of(tuple(torch.from_numpy(array) for array in outputs.values()))
 
-    def _request(self, pixels: Batch) -> Any:
+    @contextmanager
+    def _inside(self) -> Iterator[bool]:
+        """Count who asks, and tell whether nobody else does."""
+        with self._counting:
+            self._n_inside += 1
+            alone = self._n_inside == 1
+        try:
+            yield alone
+        finally:
+            with self._counting:
+                self._n_inside -= 1
+
+    def _request(self, height: int, width: int, streams: int) -> Any:
         """Return this thread's request; more of them than streams wait in the engine."""
-        n_images, height, width, _ = pixels.shape
         with self._compiling:
-            compiled = self._compiled(height, width, self._n_streams if n_images > 1 else 1)
+            compiled = self._compiled(height, width, streams)
         if not hasattr(self._own, "request"):
             new = openvino.CompiledModel.create_infer_request
             self._own.request = lru_cache(OWN_GRAPHS)(new)

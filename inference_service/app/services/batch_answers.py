@@ -21,7 +21,6 @@ from inference_service.app.services.batch_files import (
 from inference_service.app.services.loaded import LoadedModel
 from inference_service.app.services.model_worker import BATCH, serving_options
 from inference_service.app.services.prediction import detections, image_id_of
-from inference_service.app.services.scoring import SCORERS
 from inference_service.app.services.serving import parse_calibration
 from shared.database import utcnow
 from shared.errors import (
@@ -42,8 +41,10 @@ from shared.thresholds import Thresholds
 
 # Most of the time is spent waiting for somebody else's server.
 READERS = 8
-# Thirty-two of them are in memory at once; larger ones only one by one.
-LARGE_PIXELS = 4_000_000
+# One's images are in the network while the other's boxes are drawn again.
+ANSWERERS = 2
+# Twenty-four of them are in memory at once; larger ones only one by one.
+LARGE_PIXELS = 8_000_000
 
 Progress = Callable[[float, str], None]
 
@@ -153,7 +154,7 @@ class BatchAnswerer:
 
         outcomes: list[BatchOutcome] = []
         chunks = [lines[start : start + BATCH] for start in range(0, len(lines), BATCH)]
-        for found in work_ahead(read_ahead(chunks, read, READERS), outcomes_of, SCORERS):
+        for found in work_ahead(read_ahead(chunks, read, READERS), outcomes_of, ANSWERERS):
             outcomes += found
             progress(len(outcomes) / len(lines), "")
         body = "".join(outcome.model_dump_json() + "\n" for outcome in outcomes)

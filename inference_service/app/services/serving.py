@@ -92,7 +92,7 @@ class ProjectServing:
             self._refresh()
 
     def close(self) -> None:
-        """End the model's thread after what waits is answered."""
+        """End the model's threads after what waits is answered."""
         if self.model is not None:
             self.model.worker.close()
             self.model.worker.join()

@@ -210,12 +210,26 @@ def test_batches_at_once_share_the_threads_evenly(threads: int, askers: int, str
 
 
 @pytest.mark.skipif((os.cpu_count() or 1) < 2, reason="OpenVINO takes no more threads than cores")
-def test_batches_share_the_cores_and_one_image_has_them_all(package: Path) -> None:
-    trunk = OpenVinoTrunk(package / GRAPH_FILE, threads=2, askers=3)
-    used = [trunk._request(np.zeros((n, 96, 96, 3), np.uint8)) for n in (1, 2, 8)]
-    graphs = [request.get_compiled_model() for request in used]
-    assert [g.get_property(properties.num_streams()) for g in graphs] == [1, 2, 2]
-    assert [g.get_property(properties.inference_num_threads()) for g in graphs] == [2, 2, 2]
+@pytest.mark.parametrize(("waited_for", "alone"), [(True, 1), (False, 2)])
+def test_batches_share_the_cores_and_who_waits_alone_has_them_all(
+    package: Path, waited_for: bool, alone: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trunk = OpenVinoTrunk(package / GRAPH_FILE, threads=2, askers=3, waited_for=waited_for)
+    used: list[int] = []
+    request = trunk._request
+
+    def told(height: int, width: int, streams: int) -> Any:
+        found = request(height, width, streams)
+        used.append(found.get_compiled_model().get_property(properties.num_streams()))
+        return found
+
+    monkeypatch.setattr(trunk, "_request", told)
+    pixels = np.zeros((2, 96, 96, 3), np.uint8)
+    trunk.forward(pixels)
+    with trunk._inside():
+        trunk.forward(pixels)
+    trunk.forward(pixels)
+    assert used == [alone, 2, alone]
 
 
 @pytest.mark.skipif(not TASKS.exists(), reason="only Linux tells where a thread may run")

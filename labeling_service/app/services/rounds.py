@@ -83,8 +83,11 @@ class Rounds:
             raise NoClasses(msg)
         with self._database.transaction() as session:
             _refuse_second(session, project, request)
-        plan = self._plan(project, request)
-        scored_by = self._scored_by(project, plan)
+        model = request.scored_by
+        if request.purpose == "train" and model is None:
+            model = self._gateway.aliases(project).production
+        plan = _plan(request, model)
+        scored_by = self._scored_by(project, plan, model)
         if request.purpose == "train":
             self._require_held_out(view)
         self._require_pool(project, request)
@@ -150,17 +153,7 @@ class Rounds:
         with self._database.transaction() as session:
             return bool(cast("CursorResult[Any]", session.execute(statement)).rowcount)
 
-    def _plan(self, project: str, request: RoundCreate) -> RoundPlan:
-        """Return what was asked for, with the usual strategy where none was."""
-        strategy = request.strategy
-        if strategy is None and request.purpose != "train":
-            strategy = RandomStrategy()
-        elif strategy is None:
-            scored = request.scored_by or self._gateway.aliases(project).production
-            strategy = parse_strategy(USUAL_STRATEGY if scored else FIRST_STRATEGY)
-        return RoundPlan.model_validate({**dict(request), "strategy": strategy})
-
-    def _scored_by(self, project: str, request: RoundPlan) -> int | None:
+    def _scored_by(self, project: str, request: RoundPlan, model: int | None) -> int | None:
         needs = needs_of(request.strategy)
         if request.purpose != "train":
             if not isinstance(request.strategy, RandomStrategy):
@@ -179,8 +172,7 @@ class Rounds:
             return None
         if request.scored_by is not None:
             return self._gateway.model(project, request.scored_by).version
-        production = self._gateway.aliases(project).production
-        if production is None and (needs.model or request.budget_unit == "boxes"):
+        if model is None and (needs.model or request.budget_unit == "boxes"):
             asks, instead = "a budget in boxes", "give one in images"
             if needs.model:
                 asks = f"strategy {describe(request.strategy)!r}"
@@ -190,7 +182,7 @@ class Rounds:
                 "for the first round"
             )
             raise NoModelYet(msg)
-        return production
+        return model
 
     def _require_held_out(self, project: ProjectView) -> None:
         held_out = [split for split in SPLITS if split != "train"]
@@ -256,6 +248,16 @@ class Rounds:
             created_at=row.created_at,
             finished_at=row.finished_at,
         )
+
+
+def _plan(request: RoundCreate, model: int | None) -> RoundPlan:
+    """Return what was asked for, with the usual strategy where none was; `model` may score."""
+    strategy = request.strategy
+    if strategy is None and request.purpose != "train":
+        strategy = RandomStrategy()
+    elif strategy is None:
+        strategy = parse_strategy(FIRST_STRATEGY if model is None else USUAL_STRATEGY)
+    return RoundPlan.model_validate({**dict(request), "strategy": strategy})
 
 
 def _refuse_second(session: Session, project: str, request: RoundCreate) -> None:
