@@ -57,8 +57,9 @@ from shared.thresholds import DEFAULT_SCORE, overlaps
 
 N_PHOTOS = 64
 LIBRARIES = ("ultralytics", "torch", "openvino", "onnxruntime", "litserve", "fastapi", "uvicorn")
-# What makes two boxes the same, and the share of the boxes that must be.
-SAME_IOU, SAME_SCORE, SAME_SHARE = 0.9, 0.01, 0.98
+# What makes two boxes the same, and the share of the boxes that must be: in bfloat16 scores differ
+# by 0.02, and some cross the threshold. Of another photo's boxes hardly any would be the same.
+SAME_IOU, SAME_SCORE, SAME_SHARE = 0.9, 0.02, 0.95
 console = Console()
 
 Boxes = Sequence[Mapping[str, Any]]
