@@ -172,7 +172,7 @@ from inference_service.app.core.runtime import DetectionOptions
 from inference_service.app.core.scored import Picture, score_pictures
 from inference_service.app.wiring import _load
 from shared.settings import Settings
-runtime = _load(Settings(threads=1), Path({str(package)!r}))
+runtime = _load(Settings(threads=1), Path({str(package)!r}), askers=1)
 pixels = np.zeros((64, 64, 3), np.uint8)
 pixels[:8, :8] = 255
 [scored] = score_pictures(runtime, [Picture("a", "train", pixels)], DetectionOptions())
