@@ -117,5 +117,5 @@ class OpenVinoTrunk:
     def _compile(self, height: int, width: int, streams: int) -> Any:
         graph = self._core.read_model(self._path)
         graph.reshape({INPUT: openvino.PartialShape([-1, height, width, 3])})
-        properties_of_it = {**self._properties, properties.num_streams(): streams}
-        return self._core.compile_model(graph, "CPU", properties_of_it)
+        chosen = {**self._properties, properties.num_streams(): streams}
+        return self._core.compile_model(graph, "CPU", chosen)
