@@ -110,14 +110,15 @@ def test_two_threads_share_what_waits_and_the_second_does_not_wait_for_the_first
     with ThreadPoolExecutor(len(pictures)) as pool:
         busy = [pool.submit(worker.score, p) for p in pictures[:2]]
         for _ in busy:
-            runtime.started.acquire(timeout=30)
+            assert runtime.started.acquire(timeout=30)
         others = [pool.submit(worker.score, p) for p in pictures[2:]]
         while worker.n_waiting < len(others):
             pass
-        # One comes free while the other is busy: it takes a whole batch, and the other the rest.
-        runtime.go.release()
-        assert runtime.started.acquire(timeout=30)
-        runtime.go.release(3)
+        # One comes free while the other is busy: it takes a whole batch, and the next the rest.
+        for _ in range(2):
+            runtime.go.release()
+            assert runtime.started.acquire(timeout=30)
+        runtime.go.release(2)
         scored = [future.result() for future in (*busy, *others)]
         assert runtime.given == [1, 1, BATCH, 3]
         assert len(runtime.threads) == 2
@@ -130,7 +131,6 @@ def test_two_threads_share_what_waits_and_the_second_does_not_wait_for_the_first
 
 def test_what_comes_at_once_is_divided_among_the_threads_that_are_free() -> None:
     runtime = SlowRuntime()
-    runtime.go.release(BATCH)
     worker = ModelWorker(runtime, THRESHOLDS, threads=2)
     requests = [_Request(PICTURE, Future()) for _ in range(BATCH)]
     with worker._lock:
@@ -139,6 +139,9 @@ def test_what_comes_at_once_is_divided_among_the_threads_that_are_free() -> None
             worker._queue.put(request)
         while worker.n_waiting > BATCH - 2:
             pass
+    for _ in range(2):
+        assert runtime.started.acquire(timeout=30)
+    runtime.go.release(2)
     assert [r.answer.result(timeout=30).image_id for r in requests] == ["a"] * BATCH
     assert runtime.given == [BATCH // 2, BATCH // 2]
     worker.close()
