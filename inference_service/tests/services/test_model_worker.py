@@ -114,19 +114,19 @@ def test_two_threads_share_what_waits_and_the_second_does_not_wait_for_the_first
         others = [pool.submit(worker.score, p) for p in pictures[2:]]
         while worker.n_waiting < len(others):
             pass
-        # One comes free while the other is busy: it takes a whole batch, and the next the rest.
+        # One comes free while the other is busy: it leaves that one its share of all twelve.
         for _ in range(2):
             runtime.go.release()
             assert runtime.started.acquire(timeout=30)
         runtime.go.release(2)
         scored = [future.result() for future in (*busy, *others)]
-        assert runtime.given == [1, 1, BATCH, 3]
+        assert runtime.given == [1, 1, 6, 5]
         assert len(runtime.threads) == 2
     assert [s.image_id for s in scored] == [p.image_id for p in pictures]
     assert [s.embedding.tolist() for s in scored] == [list(p.pixels.shape[:2]) for p in pictures]
     worker.close()
     worker.join()
-    assert worker._n_free == 2
+    assert worker._n_inside == 0
 
 
 def test_what_comes_at_once_is_divided_among_the_threads_that_are_free() -> None:
