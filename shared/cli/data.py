@@ -117,6 +117,9 @@ def ingest(
         else:
             report = ingest_path(client, name, Path(source), options)
         print_report(report)
+        if report.rejected and not report.n_added + report.n_known:
+            msg = f"nothing of {printable(source)} was taken: all {len(report.rejected)} refused"
+            raise BadRequest(msg)
 
 
 def ingest_path(

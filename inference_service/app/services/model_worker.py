@@ -112,9 +112,9 @@ class ModelWorker:
         self._queue.put(None)
 
     def _beside(self) -> list[_Request]:
-        """Return what is looked at with a request, from now on: this thread's share of all there is.
+        """Return what is looked at with a request, from now on: this thread's share.
 
-        Of what the others look at, too: who takes all that waits beside a busy thread has them wait
+        Of all there is, what the others look at counted: who takes all that waits beside a busy thread has them wait
         longer than that one takes. Measured with 8 clients: p99 376 ms so, 289 by shares.
 
         Nobody waits for a batch to fill: it fills while the model works on those before.

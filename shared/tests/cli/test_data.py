@@ -120,6 +120,15 @@ def test_what_was_left_out_is_printed_by_name(client: GatewayClient, folder: Pat
     assert "  not taken: broken.png: " in done.stdout
 
 
+def test_an_ingestion_that_takes_nothing_has_failed(client: GatewayClient, tmp_path: Path) -> None:
+    assert client
+    broken = write_files(tmp_path / "broken", {"a.png": b"no picture", "b.png": b"nor this"})
+    done = CliRunner().invoke(app, ["ingest", str(broken)])
+    assert done.exit_code == 1
+    assert "  not taken: a.png: " in done.stdout
+    assert done.stderr == f"error: nothing of {broken} was taken: all 2 refused\n"
+
+
 def test_a_single_file_whose_name_is_not_utf8_is_refused_by_it(
     client: GatewayClient, folder: Path
 ) -> None:
