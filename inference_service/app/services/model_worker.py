@@ -114,8 +114,9 @@ class ModelWorker:
     def _beside(self) -> list[_Request]:
         """Return what is looked at with a request, from now on: this thread's share.
 
-        Of all there is, what the others look at counted: who takes all that waits beside a busy thread has them wait
-        longer than that one takes. Measured with 8 clients: p99 376 ms so, 289 by shares.
+        Of all there is, what the others look at counted: who takes all that waits beside a busy
+        thread has them wait longer than that one takes. Measured with 8 clients: p99 376 ms so,
+        289 by shares.
 
         Nobody waits for a batch to fill: it fills while the model works on those before.
         """
