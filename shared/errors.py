@@ -38,6 +38,13 @@ class NotFound(AppError):
     status = 404
 
 
+class RequestTimeout(AppError):
+    """The body of the request does not come, or comes too slowly to hold a place for it."""
+
+    status = 408
+    headers: ClassVar[dict[str, str]] = {"Connection": "close"}
+
+
 class Conflict(AppError):
     """The thing exists already, or is in a state that does not allow this."""
 

@@ -126,16 +126,18 @@ class Fetcher:
 
     def _try(self, url: str, target: BinaryIO) -> None:
         at = _parsed(url)
+        left = TIMEOUT_S
         for _ in range(MAX_REDIRECTS + 1):
             self._turns.wait(at.host)
-            self._deadline.start(TIMEOUT_S)
+            started = self._deadline.start(left)
             try:
                 location = self._ask(url, at, target)
             except _FAILURES as exc:
                 msg = f"{url!r}: {exc or type(exc).__name__}"
-                raise UrlBusy(msg) from exc
+                raise (UrlFailed if _is_for_good(exc) else UrlBusy)(msg) from exc
             if location is None:
                 return
+            left -= time.monotonic() - started
             at = _parsed(location, at)
         msg = f"{url!r}: more than {MAX_REDIRECTS} redirects"
         raise UrlFailed(msg)
@@ -190,8 +192,11 @@ class _Deadline(threading.local):
 
     end = float("inf")
 
-    def start(self, seconds: float) -> None:
-        self.end = time.monotonic() + seconds
+    def start(self, seconds: float) -> float:
+        """Return the time of now."""
+        now = time.monotonic()
+        self.end = now + seconds
+        return now
 
     def left(self) -> float:
         left = self.end - time.monotonic()
@@ -312,7 +317,8 @@ def _parsed(url: str, base: httpx2.URL | None = None) -> httpx2.URL:
     """Return an address in the form that is sent: host and path in ASCII."""
     try:
         parsed = httpx2.URL(url) if base is None else base.join(url)
-        usable = parsed.scheme in ("http", "https") and bool(parsed.raw_host) and parsed.port != 0
+        usable = parsed.scheme in ("http", "https") and bool(parsed.raw_host)
+        usable = usable and (parsed.port is None or 0 < parsed.port < 2**16)
     except (httpx2.InvalidURL, ValueError, TypeError) as exc:
         msg = f"{url!r}: {exc}"
         raise UrlRefused(msg) from exc
@@ -320,6 +326,16 @@ def _parsed(url: str, base: httpx2.URL | None = None) -> httpx2.URL:
         msg = f"{url!r} is not an address like https://host/path"
         raise UrlRefused(msg)
     return parsed
+
+
+def _is_for_good(exc: BaseException | None) -> bool:
+    """Tell of a name that nobody has, or a certificate of somebody else: no better in a second."""
+    if isinstance(exc, socket.gaierror):
+        return exc.errno != socket.EAI_AGAIN
+    return exc is not None and (
+        isinstance(exc, ssl.SSLCertVerificationError)
+        or _is_for_good(exc.__cause__ or exc.__context__)
+    )
 
 
 def _header(response: httpcore2.Response, name: bytes) -> str:

@@ -121,7 +121,7 @@ class HangUps:
 
 
 class RequestMiddleware:
-    """Gives a request its id, binds it to the logs and asks for the service key."""
+    """Gives a request its id and binds it to the logs, asks for the key, answers where we fail."""
 
     def __init__(self, app: ASGIApp, service_key: str | None) -> None:
         """Wrap `app`; without `service_key` every caller is let through."""
@@ -144,15 +144,28 @@ class RequestMiddleware:
                 await error_response(exc, request_id)(scope, receive, send)
                 return
 
+            started = False
+
             async def send_with_id(message: Message) -> None:
+                nonlocal started
                 if message["type"] == "http.response.start":
+                    started = True
                     message["headers"] = [
                         *message["headers"],
                         (REQUEST_ID.lower().encode(), request_id.encode("latin-1")),
                     ]
                 await send(message)
 
-            await self.app(scope, receive, send_with_id)
+            try:
+                await self.app(scope, receive, send_with_id)
+            except Exception as exc:
+                # Of half an answer the server breaks the connection off.
+                if started:
+                    raise
+                # Raised on, it would do so behind this one, too: who asks next by that connection
+                # would be the one to notice.
+                log.error("request.crashed", exc_info=exc)
+                await _unexpected(request_id)(scope, receive, send_with_id)
 
     def _may_pass(self, request: Request) -> bool:
         if self.service_key is None or request.url.path in OPEN_PATHS:
@@ -165,6 +178,15 @@ def error_response(exc: AppError, request_id: str) -> JSONResponse:
     """Return the one error body: class name, message, request id."""
     body = ErrorBody(error=exc.name, detail=str(exc), request_id=request_id)
     return JSONResponse(body.model_dump(), status_code=exc.status, headers=dict(exc.headers))
+
+
+def _unexpected(request_id: str) -> JSONResponse:
+    body = ErrorBody(
+        error="InternalError",
+        detail="an unexpected error; the log has it under this request id",
+        request_id=request_id,
+    )
+    return JSONResponse(body.model_dump(), status_code=500)
 
 
 async def _check_project(request: Request) -> None:
@@ -236,16 +258,6 @@ def _add_error_handlers(app: FastAPI) -> None:
         )
         return JSONResponse(body.model_dump(), status_code=exc.status_code, headers=exc.headers)
 
-    async def unexpected(request: Request, exc: Exception) -> Response:
-        log.error("request.crashed", exc_info=exc)
-        body = ErrorBody(
-            error="InternalError",
-            detail="an unexpected error; the log has it under this request id",
-            request_id=request_id(request),
-        )
-        return JSONResponse(body.model_dump(), status_code=500)
-
     app.add_exception_handler(AppError, app_error)
     app.add_exception_handler(RequestValidationError, invalid)
     app.add_exception_handler(HTTPException, http_error)
-    app.add_exception_handler(Exception, unexpected)

@@ -5,11 +5,13 @@ import re
 import time
 import tracemalloc
 from collections.abc import Iterator
+from contextlib import suppress
 from http.client import HTTPConnection
 
 import httpx2
 import pytest
 
+from gateway.app.api import proxy
 from gateway.app.core.routes import max_body_bytes, service_urls
 from gateway.app.services.proxy import LIMITS
 from gateway.tests.conftest import Gateway
@@ -182,6 +184,29 @@ def test_a_caller_who_hangs_up_while_sending_is_no_failure_of_ours(gateway: Gate
             time.sleep(0.02)
     assert len(counted) == 1
     assert counted[0].endswith('status="4xx"} 1.0')
+
+
+@pytest.mark.parametrize(("pause_s", "n_bytes", "status"), [(0.2, 1, 408), (0.2, 40, 200)])
+def test_a_body_that_stalls_or_drips_gives_its_place_back(
+    gateway: Gateway, monkeypatch: pytest.MonkeyPatch, pause_s: float, n_bytes: int, status: int
+) -> None:
+    monkeypatch.setattr(proxy, "BODY_WAIT_S", 0.5)
+    monkeypatch.setattr(proxy, "SLOWEST_BYTES_PER_S", 100)
+    caller = HTTPConnection(httpx2.URL(gateway.url).netloc.decode(), timeout=10)
+    caller.putrequest("POST", "/v1/projects/p/uploads/size")
+    caller.putheader("Authorization", f"Bearer {gateway.key('admin')}")
+    caller.putheader("Content-Length", str(8 * n_bytes))
+    caller.endheaders()
+    for _ in range(8):
+        time.sleep(pause_s)
+        with suppress(ConnectionError):
+            caller.send(bytes(n_bytes))
+    answer = caller.getresponse()
+    assert answer.status == status
+    if status == 408:
+        assert json.loads(answer.read())["error"] == "RequestTimeout"
+        assert answer.headers["Connection"] == "close"
+    caller.close()
 
 
 def test_an_answer_that_breaks_off_is_seen_to_break_off(gateway: Gateway) -> None:

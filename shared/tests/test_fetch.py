@@ -1,14 +1,21 @@
 import ipaddress
 import socket
+import ssl
 import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 
 from shared import fetch
 from shared.errors import BadRequest, TooLarge
@@ -23,6 +30,7 @@ ANSWERS: dict[str, tuple[int, dict[str, str], bytes]] = {
     "inside": (302, {"Location": "http://127.0.0.1:1/secret"}, b""),
     "metadata": (301, {"Location": "http://169.254.169.254/latest/"}, b""),
     "elsewhere": (302, {"Location": "file:///etc/passwd"}, b""),
+    "far": (302, {"Location": "http://1.1.1.1:99999999999999999999/"}, b""),
     "nonsense": (302, {"Location": "http://["}, b""),
     "busy": (429, {"Retry-After": "7"}, b""),
     "odd": (503, {"Retry-After": "\xb2"}, b""),
@@ -39,6 +47,9 @@ class Handler(BaseHTTPRequestHandler):
                 for _ in range(100):
                     self.wfile.write(b"x")
                     time.sleep(0.05)
+        elif what == "sleepy":
+            time.sleep(0.5)
+            self._send(302, {"Location": "/sleepy"}, b"")
         elif what == "endless":
             self.send_response(200)
             self.end_headers()
@@ -58,6 +69,26 @@ class Handler(BaseHTTPRequestHandler):
 
     def log_message(self, *_args: object) -> None:
         pass
+
+
+def self_signed(folder: Path) -> Path:
+    """Return a file with a key and a certificate that nobody vouches for."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
+    now = datetime.now(UTC)
+    made = (
+        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=1))
+        .sign(key, hashes.SHA256())
+    )
+    path = folder / "own.pem"
+    form = serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    path.write_bytes(
+        key.private_bytes(serialization.Encoding.PEM, *form)
+        + made.public_bytes(serialization.Encoding.PEM)
+    )
+    return path
 
 
 @pytest.fixture
@@ -115,6 +146,11 @@ def test_a_private_address_is_not_asked(fetcher: Fetcher, port: int, url: str) -
         "http://a..b/a.png",
         "http://.example.org/a.png",
         "http://" + "a" * 64 + ".org/a.png",
+        "http://localhost:0/a.png",
+        "http://localhost:-1/a.png",
+        "http://localhost:65536/a.png",
+        "http://localhost:99999999999999999999/a.png",
+        "http://localhost:{port}/far",
     ],
 )
 def test_what_is_no_address_is_refused(fetcher: Fetcher, port: int, url: str) -> None:
@@ -157,6 +193,49 @@ def test_a_server_that_is_not_there_is_named(fetcher: Fetcher) -> None:
         there.get("http://localhost:1/a.png")
     with pytest.raises(UrlFailed, match=r"no\.such\.host\.invalid"):
         there.get("http://no.such.host.invalid/a.png")
+
+
+@pytest.mark.parametrize(
+    ("code", "is_busy"), [(socket.EAI_NONAME, False), (socket.EAI_AGAIN, True)]
+)
+def test_a_name_that_nobody_has_is_asked_once(
+    fetcher: Fetcher, monkeypatch: pytest.MonkeyPatch, code: int, is_busy: bool
+) -> None:
+    def nobody(*_args: object, **_kwargs: object) -> None:
+        raise socket.gaierror(code, "as the resolver says")
+
+    monkeypatch.setattr(socket, "getaddrinfo", nobody)
+    with pytest.raises(UrlFailed, match="as the resolver says") as caught:
+        fetcher.get("http://example.org/a.png")
+    assert isinstance(caught.value, UrlBusy) is is_busy
+
+
+def test_a_server_with_somebody_else_s_certificate_is_not_asked_again(
+    port: int, tmp_path: Path
+) -> None:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(self_signed(tmp_path))
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        own = int(listening.getsockname()[1])
+
+        def serve() -> None:
+            with suppress(OSError):
+                context.wrap_socket(listening.accept()[0], server_side=True)
+
+        threading.Thread(target=serve, daemon=True).start()
+        with pytest.raises(UrlFailed, match="CERTIFICATE_VERIFY_FAILED") as caught:
+            Fetcher(1000, [f"localhost:{own}"]).get(f"https://localhost:{own}/a.png")
+    assert not isinstance(caught.value, UrlBusy)
+
+
+def test_redirects_share_the_time_of_one_answer(
+    fetcher: Fetcher, port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fetch, "TIMEOUT_S", 0.8)
+    started = time.monotonic()
+    with pytest.raises(UrlBusy, match="sleepy"):
+        fetcher.get(f"http://localhost:{port}/sleepy")
+    assert time.monotonic() - started < 1.5
 
 
 def test_a_host_that_is_busy_says_when_to_come_back(fetcher: Fetcher, port: int) -> None:

@@ -81,7 +81,7 @@ def service(checks: Mapping[str, Check] | None = None) -> FastAPI:
 
 
 def client(checks: Mapping[str, Check] | None = None) -> TestClient:
-    return TestClient(service(checks), raise_server_exceptions=False)
+    return TestClient(service(checks))
 
 
 @pytest.mark.parametrize(
@@ -98,6 +98,7 @@ def test_every_error_has_one_shape(path: str, status: int, name: str, detail: st
         answer = http.get(path, headers={**KEY, "X-Request-ID": "r1"})
     assert answer.status_code == status
     assert answer.json() == {"error": name, "detail": detail, "request_id": "r1"}
+    assert answer.headers["X-Request-ID"] == "r1"
 
 
 def test_a_bad_payload_names_the_field() -> None:

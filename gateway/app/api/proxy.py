@@ -1,6 +1,7 @@
 """Everything under `/v1` that the gateway does not answer itself goes on to a service."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 
 import httpx2
@@ -12,10 +13,16 @@ from starlette.types import Receive, Scope, Send
 from gateway.app.api.dependencies import DepsDep, PrincipalDep
 from gateway.app.core.routes import max_body_bytes, service_of
 from gateway.app.services.proxy import Forwarded, Proxy, headers_back
+from shared.errors import RequestTimeout
 
 log = structlog.stdlib.get_logger()
 
 router = APIRouter(include_in_schema=False)
+
+# A body has this long, and a second more for so many bytes that came: who stalls, or drips, would
+# hold one of a service's places for ever. Only the time in which we wait for the caller counts.
+BODY_WAIT_S = 20.0
+SLOWEST_BYTES_PER_S = 5_000
 
 METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"]
 
@@ -54,10 +61,18 @@ class Body:
 
         Raises:
             ClientDisconnect: the caller hung up in the middle.
+            RequestTimeout: the next one does not come in time.
         """
-        more = True
+        more, left = True, BODY_WAIT_S
         while more:
-            message = await self._receive()
+            asked = time.monotonic()
+            try:
+                async with asyncio.timeout(left):
+                    message = await self._receive()
+            except TimeoutError as exc:
+                msg = f"the body stalled, or came at less than {SLOWEST_BYTES_PER_S} bytes a second"
+                raise RequestTimeout(msg) from exc
+            left += len(message.get("body", b"")) / SLOWEST_BYTES_PER_S - time.monotonic() + asked
             if message["type"] == "http.disconnect":
                 raise ClientDisconnect
             more = message.get("more_body", False)

@@ -18,6 +18,7 @@ from shared.upload_body import form_of
 
 # Base64 and its decoded bytes are both in memory for a moment.
 MAX_JSON_BYTES = 32 << 20
+FORM = "multipart/form-data"
 # Of a form, beside its file.
 MAX_FORM_BYTES = 1 << 20
 
@@ -52,7 +53,8 @@ Deps = Annotated[Dependencies, Depends(dependencies)]
 async def sent_image(request: Request, deps: Deps) -> AsyncIterator[SentImage]:
     length = request.headers.get("content-length", "")
     announced = int(length) if length.isdecimal() else 0
-    _refuse_large(announced, _limit(deps))
+    # A form's own lines come on top of the file.
+    _refuse_large(announced, _limit(deps) + (MAX_FORM_BYTES if _kind(request) == FORM else 0))
     # Before the body is read: what does not get in takes no memory.
     with deps.in_flight.enter(), deps.bodies.share() as take:
         take(announced)
@@ -61,20 +63,20 @@ async def sent_image(request: Request, deps: Deps) -> AsyncIterator[SentImage]:
 
 
 async def _read(request: Request, deps: Dependencies, take: Take) -> SentImage:
-    kind = request.headers.get("content-type", "").split(";")[0].strip().lower()
+    kind = _kind(request)
     if kind == "application/json":
         source = _parse(await _body(request, MAX_JSON_BYTES, take))
         return SentImage(source.image or b"", "image", source.image_id, source.url)
     if kind.startswith("image/"):
         return SentImage(await _body(request, _limit(deps), take))
-    if kind != "multipart/form-data":
-        msg = f"expected multipart/form-data, application/json or image/*: {kind!r}"
+    if kind != FORM:
+        msg = f"expected {FORM}, application/json or image/*: {kind!r}"
         raise UnsupportedMedia(msg)
     form = await form_of(request, _pieces(request, _limit(deps) + MAX_FORM_BYTES, take))
     try:
         file = form.get("file")
         if not isinstance(file, UploadFile):
-            msg = "file: the form needs an image in the field `file`"
+            msg = "file: the form needs an image in the field `file`, and has none that is whole"
             raise ValidationFailed(msg)
         _refuse_large(file.size or 0, _limit(deps))
         return SentImage(await file.read(), file.filename or "file")
@@ -117,6 +119,10 @@ async def _pieces(request: Request, limit: int, take: Take) -> AsyncGenerator[by
         _refuse_large(n_bytes, limit)
         take(len(part))
         yield part
+
+
+def _kind(request: Request) -> str:
+    return request.headers.get("content-type", "").split(";")[0].strip().lower()
 
 
 def _limit(deps: Dependencies) -> int:

@@ -15,12 +15,20 @@ from pydantic import (
 from shared.models.data import Split
 from shared.models.geometry import Frozen
 
+# Of characters: browsers send no longer addresses, and S3 has no longer keys.
+MAX_URL = 8192
+MAX_KEY = 1024
+MAX_CUSTOM_ID = 512
+
 
 def _decode(value: object) -> object:
+    if not isinstance(value, str):
+        return value
     try:
-        return base64.b64decode(value, validate=True) if isinstance(value, str) else value
+        # As `base64 FILE` writes it: in lines.
+        return base64.b64decode(value.replace("\n", "") if "\n" in value else value, validate=True)
     except ValueError as exc:
-        msg = f"not base64: {exc}"
+        msg = f"not base64 of the standard alphabet, without `data:…,` before it: {exc}"
         raise ValueError(msg) from exc
 
 
@@ -46,7 +54,9 @@ class ImageSource(Frozen):
         default=None, min_length=1, max_length=64, description="Of a stored image."
     )
     image: Base64 | None = Field(default=None, description="A file's bytes, in base64.")
-    url: str | None = Field(default=None, description="A public http or https address.")
+    url: str | None = Field(
+        default=None, max_length=MAX_URL, description="A public http or https address."
+    )
 
     @model_validator(mode="after")
     def _one_of_them(self) -> Self:
@@ -117,15 +127,23 @@ class DeletedFiles(Frozen):
 class BatchLine(Frozen):
     """A line of a batch: an image, given in one of three ways."""
 
-    custom_id: str | None = Field(default=None, max_length=512)
+    custom_id: str | None = Field(default=None, max_length=MAX_CUSTOM_ID)
     image_id: str | None = Field(default=None, min_length=1, max_length=64)
-    url: str | None = None
-    key: str | None = Field(default=None, description="Of an object in the store.")
+    url: str | None = Field(default=None, max_length=MAX_URL)
+    key: str | None = Field(
+        default=None, max_length=MAX_KEY, description="Of an object in the store."
+    )
 
     @model_validator(mode="after")
     def _one_of_them(self) -> Self:
         require_one(self, ("image_id", "url", "key"))
         return self
+
+
+class NamedLine(BaseModel):
+    """What can be read of a line that is no batch line, to tell whose it is."""
+
+    custom_id: Annotated[str, Field(max_length=MAX_CUSTOM_ID)] | None = None
 
 
 class ReindexCreate(Frozen):

@@ -11,7 +11,13 @@ from inference_service.app.core.ahead import read_ahead, work_ahead
 from inference_service.app.core.images import MAX_IMAGE_BYTES, decode_image
 from inference_service.app.core.ports import Gateway, Registry
 from inference_service.app.core.scored import Picture, score_pictures
-from inference_service.app.models.schemas import BatchJob, BatchLine, BatchPart, BatchPartResult
+from inference_service.app.models.schemas import (
+    BatchJob,
+    BatchLine,
+    BatchPart,
+    BatchPartResult,
+    NamedLine,
+)
 from inference_service.app.services.batch_files import (
     MAX_LINE_BYTES,
     calibration_key,
@@ -170,10 +176,9 @@ class BatchAnswerer:
         self, project: str, part: BatchPart, numbered: bytes
     ) -> _Fetched | _Ready | BatchError:
         first, _, text = numbered.partition(b"\t")
-        number, custom_id = int(first), None
+        number, custom_id = int(first), _custom_id(text)
         try:
             line = _parsed(text)
-            custom_id = line.custom_id
             if utcnow() > part.expires_at:
                 msg = f"not answered before {part.expires_at:%Y-%m-%d %H:%M:%S} UTC"
                 raise BatchExpired(msg)
@@ -237,6 +242,13 @@ def _parsed(text: bytes) -> BatchLine:
         where = ".".join(map(str, first["loc"]))
         msg = f"{where}: {first['msg']}" if where else str(first["msg"])
         raise ValidationFailed(msg) from exc
+
+
+def _custom_id(text: bytes) -> str | None:
+    try:
+        return NamedLine.model_validate_json(text).custom_id
+    except ValidationError:
+        return None
 
 
 def _answer(ready: _Ready, scored: ScoredImage, seen_by: _Seeing) -> BatchAnswer:

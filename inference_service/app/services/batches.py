@@ -20,7 +20,13 @@ from inference_service.app.services.serving import NoProductionModel
 from shared.database import utcnow
 from shared.errors import Conflict, Gone, NotFound
 from shared.jobs.retire import deletion_of, retire
-from shared.jobs.store import JobStore, JobSubmit, UnknownJob
+from shared.jobs.store import (
+    JobAlreadyFinished,
+    JobNotStopped,
+    JobStore,
+    JobSubmit,
+    UnknownJob,
+)
 from shared.models.batches import (
     BATCH_KIND,
     KEPT,
@@ -146,7 +152,12 @@ class Batches:
             UnknownBatch, BatchDeleted: as `get`.
             JobAlreadyFinished: it ended before.
         """
-        return self._view(self.jobs.cancel(self._job(batch_id).id))
+        job = self._job(batch_id)
+        try:
+            return self._view(self.jobs.cancel(job.id))
+        except JobAlreadyFinished as exc:
+            msg = f"batch {batch_id!r} is {_state(job)} already"
+            raise JobAlreadyFinished(msg) from exc
 
     def resume(self, batch_id: str) -> BatchView:
         """Go on with a batch that failed or was cancelled, where it stopped.
@@ -155,7 +166,12 @@ class Batches:
             UnknownBatch, BatchDeleted: as `get`.
             JobNotStopped: it is not over, or was completed.
         """
-        return self._view(self.jobs.resume(self._job(batch_id).id))
+        job = self._job(batch_id)
+        try:
+            return self._view(self.jobs.resume(job.id))
+        except JobNotStopped as exc:
+            msg = f"batch {batch_id!r} is {_state(job)}: only a failed or cancelled one is resumed"
+            raise JobNotStopped(msg) from exc
 
     def delete(self, batch_id: str) -> JobView:
         """Delete a batch that is over, and return the job that deletes its files.

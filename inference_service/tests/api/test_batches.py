@@ -55,14 +55,16 @@ def test_every_line_is_answered_or_failed_with_its_reason(
         {"key": "a" * 300},
         {"image_id": "\u00e9" * 32_000},
         {"url": "http://a..b/a.png"},
+        {"custom_id": "posted", "image_id": images[0].id, "method": "POST"},
+        {"custom_id": "far", "url": "http://1.1.1.1:99999999999999999999/a.png"},
     )
     made = create(client, body, name="night")
     assert (made["state"], made["name"], made["model_version"]) == ("queued", "night", 1)
-    assert made["counts"] == {"total": 24, "answered": 0, "failed": 0}
+    assert made["counts"] == {"total": 26, "answered": 0, "failed": 0}
     work(deps, worker, settings, made["job_id"])
     done = state(client, made)
     assert (done["state"], done["error"]) == ("completed", None)
-    assert done["counts"] == {"total": 24, "answered": 10, "failed": 14}
+    assert done["counts"] == {"total": 26, "answered": 10, "failed": 16}
 
     answers = output(client, made, "results")
     assert [a["line"] for a in answers] == [*range(1, 10), 22]
@@ -84,13 +86,15 @@ def test_every_line_is_answered_or_failed_with_its_reason(
         15: ("BadKey", None),
         16: ("CorruptImage", None),
         17: ("ValidationFailed", None),
-        18: ("ValidationFailed", None),
+        18: ("ValidationFailed", "empty"),
         19: ("ValidationFailed", None),
         20: ("ValidationFailed", None),
         21: ("ValidationFailed", None),
         23: ("BadKey", None),
         24: ("ValidationFailed", None),
         25: ("UrlRefused", None),
+        26: ("ValidationFailed", "posted"),
+        27: ("UrlRefused", "far"),
     }
     assert "'nope'" in errors[11]["detail"]
     assert "give one of image_id, url, key: got none" in errors[18]["detail"]
