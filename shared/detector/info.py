@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, Field, PositiveFloat, ValidationError
 
 from shared.errors import ValidationFailed
 from shared.files import file_sha256
@@ -68,7 +68,7 @@ class GraphInput(Frozen):
     layout: Literal["NCHW", "NHWC"] = "NCHW"
     scale: float = Field(default=1 / 255, gt=0)
     mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
-    std: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    std: tuple[PositiveFloat, PositiveFloat, PositiveFloat] = (1.0, 1.0, 1.0)
 
 
 class GraphOutputs(Frozen):
@@ -84,6 +84,10 @@ class GraphOutputs(Frozen):
     )
     background: Literal["none", "first", "last"] = "none"
     suppressed: bool = Field(default=False, description="The graph suppresses overlaps itself.")
+
+    def n_scores(self, n_classes: int) -> int:
+        """Return how many scores a box has."""
+        return n_classes + (self.background != "none")
 
 
 class GraphInfo(Frozen):

@@ -19,16 +19,22 @@ STRIDE = 8
 
 
 class SpotDetector(nn.Module):
-    """One box for each cell of 8x8 pixels: its score is the cell's mean brightness."""
+    """One box for each cell of 8x8 pixels: its score, in each class, is the cell's brightness."""
+
+    def __init__(self, n_classes: int) -> None:
+        """Know so many classes."""
+        super().__init__()
+        self.n_classes = n_classes
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Return boxes (B, N, 4), xyxy in pixels, and scores (B, N, 1), of images (B, 3, H, W)."""
+        """Return boxes (B, N, 4), xyxy in pixels, and scores (B, N, C), of images (B, 3, H, W)."""
         grey = nn.functional.avg_pool2d(images.mean(1, keepdim=True), STRIDE)
         rows = torch.arange(grey.shape[2]) * STRIDE
         columns = torch.arange(grey.shape[3]) * STRIDE
         y, x = torch.meshgrid(rows, columns, indexing="ij")
         corners = torch.stack([x, y, x + STRIDE, y + STRIDE], dim=-1).float().view(1, -1, 4)
-        return corners.expand(images.shape[0], -1, -1), grey.flatten(1).unsqueeze(-1)
+        scores = grey.flatten(1).unsqueeze(-1).expand(-1, -1, self.n_classes)
+        return corners.expand(images.shape[0], -1, -1), scores
 
 
 def export(folder: Path, classes: list[str], size: int = 64) -> None:
@@ -36,7 +42,7 @@ def export(folder: Path, classes: list[str], size: int = 64) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     graph = folder / "model.onnx"
     torch.onnx.export(
-        SpotDetector().eval(),
+        SpotDetector(len(classes)).eval(),
         (torch.zeros(1, 3, size, size),),
         graph,
         input_names=["images"],

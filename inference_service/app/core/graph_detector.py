@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from onnxruntime.capi.onnxruntime_pybind11_state import InvalidArgument
 from torchvision.ops import batched_nms
 
 from inference_service.app.core.images import Pixels
@@ -108,13 +109,34 @@ class GraphDetector:
         outputs: dict[int, RuntimeOutput] = {}
         for batch in self._batches(boxes):
             pixels = np.stack([boxes[i].apply(images[i].pixels) for i in batch])
-            found = self._session.run(self._outputs, {self._info.input.name: self._input(pixels)})
+            found = self._run(pixels)
             # As behind a tapped trunk: more threads would wait for those of the session.
             with torch_threads(1):
                 for row, index in enumerate(batch):
                     seen = [np.asarray(each[row], np.float32) for each in found]
                     outputs[index] = self._output(seen, boxes[index], images[index], options)
         return [outputs[i] for i in range(len(images))]
+
+    def _run(self, pixels: Pixels) -> list[NDArray[Any]]:
+        """Return the graph's outputs for a batch."""
+        given = self._input(pixels)
+        try:
+            found = self._session.run(self._outputs, {self._info.input.name: given})
+        except InvalidArgument as exc:
+            msg = f"the graph does not take {self._info.input.name!r} of shape {given.shape}: {exc}"
+            raise CorruptPackage(msg) from exc
+        boxes, scores = (np.asarray(each) for each in found[:2])
+        fits = boxes.ndim == scores.ndim == 3 and boxes.shape == (*scores.shape[:2], 4)
+        if not fits or len(boxes) != len(given):
+            msg = (
+                f"the graph gives boxes of shape {boxes.shape} and scores of {scores.shape} for "
+                f"{len(given)} images: they have to be (B, N, 4) and (B, N, C)"
+            )
+            raise CorruptPackage(msg)
+        if scores.size and np.isnan(scores).all():
+            msg = "the graph gives scores that are all no numbers"
+            raise CorruptPackage(msg)
+        return [boxes, scores, *found[2:]]
 
     def _batches(self, boxes: Sequence[Letterbox]) -> Iterator[list[int]]:
         by_shape: dict[tuple[int, int], list[int]] = defaultdict(list)

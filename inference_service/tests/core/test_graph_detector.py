@@ -3,6 +3,8 @@ import json
 import runpy
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -152,6 +154,58 @@ def test_a_description_that_does_not_fit_is_refused_by_name(
     folder = changed(package, tmp_path / "changed", **outputs)
     with pytest.raises(CorruptPackage, match=message):
         loaded(folder).detect([spots((1, 1))], SURE)
+
+
+class Wrong(torch.nn.Module):
+    """Gives boxes by side, or scores that are no numbers."""
+
+    def __init__(self, kind: str) -> None:
+        super().__init__()
+        self.kind = kind
+
+    def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        grey = images.mean((1, 2, 3)).view(-1, 1, 1)
+        boxes, scores = grey.expand(-1, 7, 4), grey.expand(-1, 7, 1)
+        if self.kind == "nan":
+            return boxes, scores / 0 * 0
+        return boxes.transpose(1, 2), scores
+
+
+@pytest.mark.parametrize(
+    ("kind", "message"),
+    [
+        ("turned", r"boxes of shape \(2, 4, 7\) and scores of \(2, 7, 1\) for 2 images"),
+        ("nan", "all no numbers"),
+    ],
+)
+def test_a_graph_that_gives_something_else_is_refused_by_it(
+    package: Path, tmp_path: Path, kind: str, message: str
+) -> None:
+    folder = changed(package, tmp_path / kind)
+    torch.onnx.export(
+        Wrong(kind),
+        (torch.zeros(2, 3, 64, 64),),
+        folder / "model.onnx",
+        input_names=["images"],
+        output_names=["boxes", "scores"],
+        dynamo=False,
+    )
+    description = json.loads((folder / "model.json").read_text())
+    description["weights_sha256"] = hashlib.sha256((folder / "model.onnx").read_bytes()).hexdigest()
+    (folder / "model.json").write_text(json.dumps(description))
+    with pytest.raises(CorruptPackage, match=message):
+        loaded(folder).detect([spots((1, 1)), spots((2, 2))], SURE)
+
+
+def test_two_threads_at_once_see_what_each_would_see_alone(package: Path) -> None:
+    detector = loaded(package)
+    chunks = [[spots((row, column)) for column in range(8)] for row in range(8)]
+    alone = [detector.detect(chunk, SURE) for chunk in chunks]
+    with ThreadPoolExecutor(2) as pool:
+        together = list(pool.map(lambda chunk: detector.detect(chunk, SURE), chunks))
+    for one, other in zip(chain(*alone), chain(*together), strict=True):
+        for name in ("xyxy", "class_scores", "class_probabilities", "embedding", "box_embeddings"):
+            assert np.array_equal(getattr(one, name), getattr(other, name)), name
 
 
 def test_a_damaged_graph_is_refused(package: Path, tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
 """Detectors that somebody else trained, with whatever: checked, and registered like our own."""
 
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -132,6 +132,54 @@ def _check_graph(path: Path, info: GraphInfo) -> None:
         if name is not None and name not in names:
             msg = f"{GRAPH_FILE} has no input or output {name!r}: it has {sorted(names)}"
             raise CorruptPackage(msg)
+    _check_shapes(model, info)
+
+
+def _check_shapes(model: "onnx.ModelProto", info: GraphInfo) -> None:
+    """See that what the graph says of its shapes is what the description means.
+
+    It may leave any side open; what it does not say is seen when it first looks at an image.
+    """
+    from onnx.shape_inference import InferenceError, infer_shapes
+
+    try:
+        graph = infer_shapes(model).graph
+    except InferenceError as exc:
+        msg = f"{GRAPH_FILE} is no graph that can be computed: {exc}"
+        raise CorruptPackage(msg) from exc
+    pixels = (None, 3, None, None) if info.input.layout == "NCHW" else (None, None, None, 3)
+    expected: list[tuple[str, tuple[int | None, ...]]] = [
+        (info.input.name, pixels),
+        (info.outputs.boxes, (None, None, 4)),
+        (info.outputs.scores, (None, None, info.outputs.n_scores(len(info.classes)))),
+    ]
+    given = {each.name: _dims(each) for each in (*graph.input, *graph.output)}
+    for name, wanted in expected:
+        dims = given[name]
+        if dims is not None and not _fits(dims, wanted):
+            msg = (
+                f"{GRAPH_FILE}: {name!r} has shape {_told(dims)}, and has to have {_told(wanted)} "
+                f"by {INFO_FILE}"
+            )
+            raise CorruptPackage(msg)
+
+
+def _fits(dims: Sequence[int | None], wanted: Sequence[int | None]) -> bool:
+    return len(dims) == len(wanted) and all(
+        dim is None or other is None or dim == other
+        for dim, other in zip(dims, wanted, strict=True)
+    )
+
+
+def _dims(value: "onnx.ValueInfoProto") -> list[int | None] | None:
+    if not value.type.tensor_type.HasField("shape"):
+        return None
+    dims = value.type.tensor_type.shape.dim
+    return [dim.dim_value if dim.HasField("dim_value") else None for dim in dims]
+
+
+def _told(dims: Sequence[int | None]) -> str:
+    return f"({', '.join('any' if dim is None else str(dim) for dim in dims)})"
 
 
 def _tensors(message: Any) -> Iterator["onnx.TensorProto"]:

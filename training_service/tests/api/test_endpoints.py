@@ -148,6 +148,9 @@ def test_the_service_is_ready_when_its_back_ends_answer(client: TestClient) -> N
     assert checks == {"database": "ok", "broker": "ok", "mlflow": "ok"}
 
 
+OUTPUTS = {"boxes": "boxes", "scores": "scores", "normalised": False}
+
+
 def packed(tmp_path: Path, **changes: Any) -> bytes:
     """Return the documented example of another detector, as a zip."""
     folder = tmp_path / "example"
@@ -172,11 +175,31 @@ def test_somebody_elses_detector_is_registered_once(client: TestClient, tmp_path
 @pytest.mark.parametrize(
     ("changes", "status", "message"),
     [
-        ({"classes": ["cow"]}, 409, "the classes of project 'tiny' are"),
+        ({"classes": ["cow", "hen"]}, 409, "the classes of project 'tiny' are"),
         ({"weights_sha256": "0" * 64}, 422, "SHA-256 is"),
         ({"input": {"name": "pixels"}}, 422, "no input or output 'pixels'"),
         ({"kind": "horoscope"}, 422, "kind"),
         ({"image_size": 1}, 422, "image_size"),
+        (
+            {"input": {"name": "images", "layout": "NHWC"}},
+            422,
+            "'images' has shape (any, 3, 64, 64), and has to have (any, any, any, 3)",
+        ),
+        (
+            {"input": {"name": "images", "std": [0, 1, 1]}},
+            422,
+            "input.std.0: Input should be greater than 0",
+        ),
+        (
+            {"outputs": OUTPUTS | {"background": "last"}},
+            422,
+            "'scores' has shape (any, 64, 2), and has to have (any, any, 3)",
+        ),
+        (
+            {"outputs": OUTPUTS | {"boxes": "scores"}},
+            422,
+            "'scores' has shape (any, 64, 2), and has to have (any, any, 4)",
+        ),
     ],
 )
 def test_a_detector_that_does_not_fit_is_refused_by_name(
