@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
+from shared.cli.packing import printable
 from shared.client import GatewayClient
 from shared.errors import AppError, BadRequest
 from shared.models.jobs import JobView
@@ -30,7 +31,8 @@ def told_errors() -> Iterator[None]:
     except KeyboardInterrupt as exc:
         raise typer.Exit(130) from exc
     except (AppError, OSError) as exc:
-        errors.print(Text("error:", "red"), str(exc), highlight=False, soft_wrap=True)
+        said = "\n".join(printable(line) for line in str(exc).split("\n"))
+        errors.print(Text("error:", "red"), said, highlight=False, soft_wrap=True)
         raise typer.Exit(1) from exc
     except ValidationError as exc:
         for problem in exc.errors():
@@ -108,11 +110,14 @@ def _mover(progress: Progress, bar: TaskID, label: str) -> Callable[[JobView], N
     said: list[str] = []
 
     def move(job: JobView) -> None:
-        progress.update(bar, completed=job.progress, message=job.message)
+        message = printable(job.message)
+        progress.update(bar, completed=job.progress, message=message)
         tenth = f"{label}: {job.state} {int(job.progress * 10) * 10}%"
-        if progress.disable and tenth not in said:
-            said.append(tenth)
-            console.print(f"{tenth} {job.message}", highlight=False)
+        waits = job.state == "queued" and message.startswith("waiting:")
+        new = f"{tenth} {message}" if waits else tenth
+        if progress.disable and new not in said:
+            said.append(new)
+            console.print(f"{tenth} {message}", highlight=False)
 
     return move
 

@@ -132,7 +132,7 @@ def ingest_path(
     Links in a folder and files that cannot be read are left out; the report names them too.
 
     Raises:
-        BadRequest: there is nothing at `path`, or it is a file whose name is not UTF-8.
+        BadRequest: there is nothing at `path`, or nothing to send, or the name is not UTF-8.
         TooLarge: it is over the limit for one upload.
     """
     if not path.exists():
@@ -164,17 +164,15 @@ def print_report(report: IngestionReport) -> None:
         highlight=False,
     )
     for rejection in report.rejected[:20]:
-        console.print(
-            f"  not taken: {rejection.name}: {rejection.reason}: {rejection.detail}",
-            highlight=False,
-        )
+        line = f"not taken: {rejection.name}: {rejection.reason}: {rejection.detail}"
+        console.print(f"  {printable(line)}", highlight=False)
     if len(report.rejected) > 20:
         reasons = Counter(rejection.reason for rejection in report.rejected)
         console.print(f"  … {len(report.rejected)} in all: {dict(reasons)}", highlight=False)
     for pair in (p for p in report.near_duplicates if p.crosses):
         console.print(
-            f"  near-duplicates cross splits: {pair.first} ({pair.splits[0]}) and "
-            f"{pair.second} ({pair.splits[1]})",
+            f"  near-duplicates cross splits: {printable(pair.first)} ({pair.splits[0]}) and "
+            f"{printable(pair.second)} ({pair.splits[1]})",
             highlight=False,
         )
 
@@ -201,9 +199,21 @@ def _upload_folder(client: GatewayClient, project: str, folder: Folder) -> Uploa
     _check_size(folder.root, sum(folder.sizes.values()))
     with tempfile.TemporaryDirectory(prefix="fovea-upload-") as temporary:
         archive = Path(temporary) / "upload.zip"
-        pack(folder, archive)
+        if not pack(folder, archive):
+            raise BadRequest(_nothing_under(folder))
         with archive.open("rb") as file:
             return client.upload(project, file)
+
+
+def _nothing_under(folder: Folder) -> str:
+    root = printable(str(folder.root))
+    if not folder.rejected:
+        return f"nothing under {root}"
+    first = folder.rejected[0]
+    return (
+        f"nothing under {root} can be sent: all {len(folder.rejected)} refused, "
+        f"the first is {first.name}: {first.detail}"
+    )
 
 
 def _upload_file(client: GatewayClient, project: str, path: Path) -> Upload:

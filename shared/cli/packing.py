@@ -2,12 +2,16 @@
 
 import os
 import stat
+import unicodedata
 import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from shared.models.data import Rejection, RejectionReason
+
+# Control characters, and what Python reads bytes as that are no UTF-8.
+_NEVER_PRINTED = frozenset({"Cc", "Cs"})
 
 
 @dataclass
@@ -50,8 +54,12 @@ def read_folder(root: Path) -> Folder:
     return folder
 
 
-def pack(folder: Folder, archive: Path) -> None:
-    """Write the folder's plain files into a zip; one that cannot be read is rejected instead."""
+def pack(folder: Folder, archive: Path) -> int:
+    """Write the folder's plain files into a zip, and return how many they are.
+
+    One that cannot be read is rejected instead.
+    """
+    n_packed = 0
     with zipfile.ZipFile(archive, "w") as file:
         for path in folder.sizes:
             try:
@@ -63,16 +71,18 @@ def pack(folder: Folder, archive: Path) -> None:
                 folder.reject(path, "unreadable", _reason(exc))
                 continue
             file.writestr(entry, data)
+            n_packed += 1
+    return n_packed
 
 
 def is_utf8(name: str) -> bool:
     """Tell whether a file's name is UTF-8; Python reads other bytes as lone surrogates."""
-    return printable(name) == name
+    return name.encode("utf-8", "replace").decode() == name
 
 
 def printable(name: str) -> str:
-    """Return a file's name with `?` for what is not UTF-8."""
-    return name.encode("utf-8", "replace").decode()
+    """Return a name of others with `?` for what is not UTF-8, or would command the terminal."""
+    return "".join("?" if unicodedata.category(c) in _NEVER_PRINTED else c for c in name)
 
 
 def _walk(folder: Folder) -> Iterator[Path]:

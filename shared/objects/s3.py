@@ -57,6 +57,10 @@ class S3Location:
     secret_key: SecretStr | None = None
 
 
+class BucketNotFound(ObjectNotFound):
+    """No bucket has this name."""
+
+
 class S3Store:
     """Objects in one bucket, which is made when it is missing."""
 
@@ -197,7 +201,7 @@ class S3Bucket:
         """Yield key and size of every object under a prefix.
 
         Raises:
-            ObjectNotFound: there is no such bucket.
+            BucketNotFound: there is no such bucket.
             Forbidden: the keys may not list it.
             BackendUnavailable: the store does not answer.
         """
@@ -224,6 +228,9 @@ class S3Bucket:
             try:
                 yield
             except ClientError as exc:
+                if _code(exc) == "NoSuchBucket":
+                    msg = f"no such bucket: 's3://{self._location.bucket}'"
+                    raise BucketNotFound(msg) from exc
                 if _code(exc) in _FOR_GOOD:
                     msg = f"s3://{self._location.bucket}/{key}: {exc}"
                     raise Forbidden(msg) from exc

@@ -11,6 +11,8 @@ from shared.images import BadImage, ImageKind, decode_upright, kind_of, pillow_f
 
 THUMBNAIL_SIDE = 256
 _JPEG_QUALITY = 95
+# 16-bit RGBA, the largest that a picture within the limit can be uncompressed.
+_BYTES_PER_PIXEL = 8
 
 _EXTENSIONS: dict[ImageKind, tuple[str, ...]] = {
     "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif", ".mpo"),
@@ -82,6 +84,11 @@ def decode_image(data: bytes, name: str, max_megapixels: float) -> DecodedImage:
             thumbnail=_thumbnail(upright),
             phash=perceptual_hash(upright),
         )
+
+
+def max_file_bytes(max_megapixels: float) -> int:
+    """Return the size of the largest file that is read as an image."""
+    return int(max_megapixels * 1e6 * _BYTES_PER_PIXEL)
 
 
 def extension_of(data: bytes) -> str:

@@ -5,6 +5,7 @@ import gzip
 import lzma
 import tarfile
 import zlib
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, BinaryIO, NoReturn, Self, cast
 
@@ -40,22 +41,51 @@ _BROKEN = (
     RecursionError,
 )  # fmt: skip
 _MAGIC_AT, _MAGIC = 257, b"ustar"
+_HEADER_BYTES = 512
 _GZIP, _BZIP2, _XZ = b"\x1f\x8b", b"BZh", b"\xfd7zXZ\x00"
 _PACKED_NAMES = (".tgz", ".tbz", ".tbz2", ".txz")
 # Of an entry beside its bytes: its header, its long name, and what fills its last block.
 _ENTRY_BYTES = 4096
 
 
+@dataclass(frozen=True)
+class Packing:
+    """What packs a tar: the program, and what the tar is called then."""
+
+    program: str
+    extension: str
+
+
+_PACKINGS = {
+    _GZIP: Packing("gzip", ".tar.gz"),
+    _BZIP2: Packing("bzip2", ".tar.bz2"),
+    _XZ: Packing("xz", ".tar.xz"),
+}
+
+
+def packing_of(head: bytes) -> Packing | None:
+    """Return what packed a file that begins so, if it may hold a tar."""
+    return next((found for magic, found in _PACKINGS.items() if head.startswith(magic)), None)
+
+
 def is_tar(file: BinaryIO, name: str) -> bool:
     """Tell whether a file is a tar, by its bytes; of a packed one the name must say so."""
     file.seek(0)
-    head = file.read(_MAGIC_AT + len(_MAGIC))
+    head = file.read(_HEADER_BYTES)
     file.seek(0)
-    lower = name.lower()
-    packed = head.startswith((_GZIP, _BZIP2, _XZ))
-    return (packed and (".tar." in lower or lower.endswith(_PACKED_NAMES))) or head[
-        _MAGIC_AT:
-    ] == _MAGIC
+    if packing_of(head):
+        lower = name.lower()
+        return ".tar." in lower or lower.endswith(_PACKED_NAMES)
+    return head[_MAGIC_AT:].startswith(_MAGIC) or _is_header(head)
+
+
+def _is_header(head: bytes) -> bool:
+    """Tell whether a tar begins so: before POSIX it had no magic, but a sum over its header."""
+    try:
+        tarfile.TarInfo.frombuf(head, "utf-8", "surrogateescape")
+    except tarfile.TarError:
+        return False
+    return True
 
 
 def unpack_tar(archive: BinaryIO, target: Path, max_bytes: int) -> list[Rejection]:

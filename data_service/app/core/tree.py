@@ -1,6 +1,7 @@
 """A folder of files: listed once, links looked at, searched as annotation files name them."""
 
 import os
+from codecs import getincrementaldecoder
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from functools import cached_property
@@ -21,9 +22,8 @@ _SPLIT_WORDS: dict[str, Split] = {
     "testing": "test",
 }
 # Of files that are read, or named in the report, for what they are called.
-_KNOWN_EXTENSIONS = (
-    IMAGE_EXTENSIONS | UNSUPPORTED_EXTENSIONS | {".txt", ".xml", ".json", ".yaml", ".yml"}
-)
+_KNOWN_EXTENSIONS = IMAGE_EXTENSIONS | UNSUPPORTED_EXTENSIONS
+LABEL_EXTENSIONS = frozenset({".txt", ".xml", ".json", ".yaml", ".yml"})
 
 
 class FileTree:
@@ -164,15 +164,25 @@ def _problem_inside(path: Path) -> Rejection | None:
         return None
     try:
         with path.open("rb") as file:
-            kind = kind_of(file.read(16))
+            head = file.read(16)
     except OSError as exc:
         return Rejection(
             name="", reason="unreadable", detail=f"{type(exc).__name__}: {exc.strerror}"
         )
-    if kind is None:
+    kind = kind_of(head)
+    # A list of classes may begin with BMW, and so may a BMP.
+    if kind is None or (extension in LABEL_EXTENSIONS and _is_text(head)):
         return None
     detail = f"named {extension or 'without extension'}, but the bytes are {kind}"
     return Rejection(name="", reason="mislabelled", detail=detail)
+
+
+def _is_text(head: bytes) -> bool:
+    try:
+        # Not the final piece: its last letter may be cut.
+        return "\0" not in getincrementaldecoder("utf-8")().decode(head)
+    except UnicodeDecodeError:
+        return False
 
 
 def split_of(path: str) -> Split | None:

@@ -82,8 +82,8 @@ def new_file(path: Path, broken: tuple[type[Exception], ...]) -> Iterator[Binary
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch(exist_ok=False)
-    except FileExistsError as exc:
-        raise Refused("unsafe_path", "the archive has this path twice") from exc
+    except (FileExistsError, NotADirectoryError) as exc:
+        raise Refused("unsafe_path", _clash(path)) from exc
     except OSError as exc:
         raise_of_disk(exc)
         raise Refused("unsafe_path", f"the path cannot be written: {exc.strerror}") from exc
@@ -97,6 +97,14 @@ def new_file(path: Path, broken: tuple[type[Exception], ...]) -> Iterator[Binary
     except Refused:
         path.unlink(missing_ok=True)
         raise
+
+
+def _clash(path: Path) -> str:
+    if path.is_file():
+        return "the archive has this path twice"
+    if path.is_dir():
+        return "the archive has a folder of this path too"
+    return "a folder of this path is a file in the archive"
 
 
 def copy_entry(

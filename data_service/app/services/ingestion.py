@@ -15,12 +15,13 @@ from data_service.app.models.tables import ImageRow
 from data_service.app.services.duplicates import Groups, find_groups, load_hashed, save_groups
 from data_service.app.services.images import hide_labels
 from data_service.app.services.projects import get_project, pin_classes
-from data_service.app.services.source import Reader, Remote, is_remote, open_source
+from data_service.app.services.source import Reader, Remote, Source, is_remote, open_source
 from data_service.app.services.splits import Candidate, SplitPlan, assign_splits
 from data_service.app.services.storing import ImageStorage, Seen, SeenImage
 from data_service.app.services.uploads import discard_upload
 from data_service.app.services.versions import create_version
 from shared.database import Database
+from shared.errors import BadRequest
 from shared.models.data import (
     SPLITS,
     DatasetVersionCreate,
@@ -45,6 +46,10 @@ _DOWNLOADED = 0.7
 _CHUNK = 500
 # A report must fit its job's row; a film of one scene has more pairs than anybody reads.
 _MAX_PAIRS = 10_000
+
+
+class EmptySource(BadRequest):
+    """It holds no image, and nothing that could be named as refused."""
 
 
 @dataclass(frozen=True)
@@ -93,6 +98,7 @@ def ingest(parts: Parts, ingestion: Ingestion, progress: Progress) -> IngestionR
     Raises:
         UnknownProject: no project has this name.
         BadRequest, Forbidden, UnknownPath, UnknownUpload: as `check_request`.
+        EmptySource: there is nothing to take.
         BackendUnavailable: a store does not answer.
     """
     settings, database, store = parts.settings, parts.database, parts.store
@@ -114,7 +120,17 @@ def ingest(parts: Parts, ingestion: Ingestion, progress: Progress) -> IngestionR
         parsed.rejected[:0] = source.rejected
         for name in source.tree.unsupported:
             parsed.reject(name, "unsupported", "a kind of file that is not read")
+        _require_something(source, parsed)
         return work.run(settings, source.tree, parsed)
+
+
+def _require_something(source: Source, parsed: Parsed) -> None:
+    if parsed.images or parsed.rejected:
+        return
+    n_files = len(source.tree.names)
+    what = f"no image among the {n_files} files" if n_files else "nothing"
+    msg = f"{what} {source.place}"
+    raise EmptySource(msg)
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,13 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 from urllib.parse import unquote
 
-from data_service.app.core.images import IMAGE_EXTENSIONS, extension_of
+from data_service.app.core.images import (
+    IMAGE_EXTENSIONS,
+    UNSUPPORTED_EXTENSIONS,
+    extension_of,
+)
 from data_service.app.core.ports import Bucket
+from data_service.app.core.tree import LABEL_EXTENSIONS, suffix_of
 from data_service.app.core.unpacking import Refused, raise_of_disk, rejection_of, safe_name
 from shared.errors import AppError, BackendUnavailable
 from shared.fetch import TRIES, Fetcher
@@ -24,7 +29,6 @@ _THREADS = 8
 _MAX_WAITING = 64
 _LOOK_EVERY_S = 0.5
 _RESERVE_BYTES = 1 << 30
-_LABELS = frozenset({".txt", ".xml", ".json", ".yaml", ".yml"})
 _UNSAFE = re.compile(r"[^\w.\-]+")
 
 
@@ -63,7 +67,7 @@ class Download:
             ending = extension_of(file.read(16))
         if ending:
             return self.target.with_suffix(ending)
-        if self.target.suffix.lower() in _LABELS:
+        if self.target.suffix.lower() in LABEL_EXTENSIONS:
             return self.target
         raise Refused("unsupported", "neither an image that we read nor labels")
 
@@ -78,25 +82,47 @@ def of_addresses(lines: Iterable[str], fetcher: Fetcher, folder: Path) -> Iterat
             )
 
 
-def of_bucket(bucket: Bucket, prefix: str, folder: Path) -> Iterator[Download | Rejection]:
+def of_bucket(
+    bucket: Bucket, prefix: str, folder: Path, max_bytes: int
+) -> Iterator[Download | Rejection]:
     """Yield a download for each object under a prefix, which keeps its path below it.
 
+    Args:
+        bucket: whose objects they are.
+        prefix: of a folder or of one object.
+        folder: where they go.
+        max_bytes: of one file that is not labels; a larger one is not downloaded.
+
     Raises:
-        ObjectNotFound: there is no such bucket.
+        BucketNotFound: there is no such bucket.
         BackendUnavailable: the store does not answer.
     """
     start = prefix.rfind("/") + 1
     folder_prefix = prefix if not prefix or prefix.endswith("/") else f"{prefix}/"
-    for key, _ in bucket.objects(prefix):
+    for key, n_bytes in bucket.objects(prefix):
         # `photos` is not a prefix of `photos-private/`, though S3 thinks so.
         if key.endswith("/") or not (key == prefix or key.startswith(folder_prefix)):
             continue
         try:
             target = folder / safe_name(key[start:])
+            _check_listed(key, n_bytes, max_bytes)
         except Refused as exc:
             yield rejection_of(key, exc.reason, exc.detail)
             continue
         yield Download(key, target, partial(bucket.download, key))
+
+
+def _check_listed(key: str, n_bytes: int, max_bytes: int) -> None:
+    """See that an object may be one that is read, before it is downloaded.
+
+    Raises:
+        Refused: it is not.
+    """
+    suffix = suffix_of(key)
+    if suffix in UNSUPPORTED_EXTENSIONS:
+        raise Refused("unsupported", "a kind of file that is not read")
+    if suffix not in LABEL_EXTENSIONS and n_bytes > max_bytes:
+        raise Refused("oversized", f"{n_bytes} bytes, the limit is {max_bytes}")
 
 
 def download_all(
@@ -158,7 +184,7 @@ def _download(each: Download) -> Rejection | None:
         return rejection_of(each.name, exc.reason, exc.detail)
     except AppError as exc:
         beside.unlink(missing_ok=True)
-        return rejection_of(each.name, "unreachable", f"{exc.name}: {exc}")
+        return rejection_of(each.name, "unreachable", str(exc))
     except OSError as exc:
         raise_of_disk(exc)
         with suppress(OSError):

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from data_service.app.core.images import extension_of
+from data_service.app.core.images import extension_of, max_file_bytes
 from data_service.app.core.ports import Bucket
-from data_service.app.core.tar_archive import is_tar, unpack_tar
+from data_service.app.core.tar_archive import is_tar, packing_of, unpack_tar
 from data_service.app.core.tree import FileTree, read_tree, suffix_of
 from data_service.app.core.zip_archive import unpack_zip
 from data_service.app.models.tables import UploadRow
@@ -36,8 +36,15 @@ class UnknownPath(NotFound):
 
 @dataclass(frozen=True)
 class Source:
-    """Files to read, and what had to be left out already."""
+    """Files to read, and what had to be left out already.
 
+    Attributes:
+        place: `under` a folder or prefix, or `in` a file, as people call it.
+        tree: the files.
+        rejected: what was left out.
+    """
+
+    place: str
     tree: FileTree
     rejected: tuple[Rejection, ...]
 
@@ -155,7 +162,7 @@ def open_source(reader: Reader, request: IngestionCreate) -> Iterator[Source]:
         path = allowed_path(settings, request.path or "")
         if path.is_dir():
             tree, rejected = read_tree(path, settings.allowed_ingest_roots)
-            yield Source(tree, tuple(rejected))
+            yield Source(f"under {request.path}", tree, tuple(rejected))
         else:
             yield _file_source(path, path.name, work, max_bytes)
 
@@ -208,10 +215,13 @@ def _downloaded(reader: Reader, request: IngestionCreate, work: Path) -> Source:
     files.mkdir(parents=True, exist_ok=True)
     if request.s3 is not None:
         name, prefix = allowed_prefix(reader.settings, request.s3)
-        found = of_bucket(reader.remote.bucket(name), prefix, files)
+        place = f"under {request.s3}"
+        max_bytes = max_file_bytes(reader.settings.max_image_megapixels)
+        found = of_bucket(reader.remote.bucket(name), prefix, files, max_bytes)
         rejected = download_all(found, None, reader.progress)
     else:
         upload = require_upload(reader.database, reader.project, request.urls_upload_id or "")
+        place = f"in {upload.name}"
         path = _local(reader.store, upload, work)
         with path.open(encoding="utf-8-sig", errors="replace") as lines:
             total = sum(bool(line.strip()) for line in lines)
@@ -219,7 +229,7 @@ def _downloaded(reader: Reader, request: IngestionCreate, work: Path) -> Source:
             addresses = of_addresses(lines, reader.remote.fetcher, files)
             rejected = download_all(addresses, total, reader.progress)
     tree, more = read_tree(files, [files])
-    return Source(tree, (*rejected, *more))
+    return Source(place, tree, (*rejected, *more))
 
 
 def _file_source(path: Path, name: str, work: Path, max_bytes: int) -> Source:
@@ -235,14 +245,19 @@ def _file_source(path: Path, name: str, work: Path, max_bytes: int) -> Source:
         else:
             rejected = _single(file, files, name)
     tree, more = read_tree(files, [files])
-    return Source(tree, (*rejected, *more))
+    return Source(f"in {name}", tree, (*rejected, *more))
 
 
 def _single(file: BinaryIO, files: Path, name: str) -> list[Rejection]:
     head = file.read(16)
     file.seek(0)
     if suffix_of(name) in _ARCHIVES:
-        detail = f"named {suffix_of(name)}, but is none"
+        packing = packing_of(head)
+        detail = (
+            f"packed by {packing.program}: read if it is a tar called {packing.extension}"
+            if packing
+            else f"named {suffix_of(name)}, but is none"
+        )
         return [Rejection(name=name, reason="unreadable", detail=detail)]
     if not suffix_of(name):
         extension = extension_of(head)

@@ -10,7 +10,7 @@ from sqlalchemy.exc import IntegrityError
 
 from data_service.app.core.boxes import OtherSize, PictureSize, annotations_of, unit_transform
 from data_service.app.core.formats.parsed import Parsed, RawImage
-from data_service.app.core.images import DecodedImage, decode_image
+from data_service.app.core.images import DecodedImage, decode_image, max_file_bytes
 from data_service.app.core.tree import FileTree
 from data_service.app.models.tables import ImageRow
 from shared.database import Database
@@ -24,8 +24,6 @@ Progress = Callable[[float, str], None]
 BATCH = 50
 # The files of a batch are in memory together.
 BATCH_BYTES = 64 << 20
-# 16-bit RGBA, the largest that a picture within the limit can be uncompressed.
-_BYTES_PER_PIXEL = 8
 
 
 @dataclass(frozen=True)
@@ -95,7 +93,7 @@ class ImageStorage:
         return seen
 
     def _read(self, tree: FileTree, batch: Sequence[RawImage], seen: Seen) -> Iterator[_File]:
-        limit = int(self.max_megapixels * 1e6 * _BYTES_PER_PIXEL)
+        limit = max_file_bytes(self.max_megapixels)
         for raw in batch:
             try:
                 size = tree.size(raw.path)

@@ -125,6 +125,38 @@ def test_the_same_path_twice_is_left_out(tmp_path: Path) -> None:
     assert (tmp_path / "t" / "a.txt").read_bytes() == b"1"
 
 
+@pytest.mark.parametrize(
+    ("first", "second", "detail"),
+    [
+        ("x", "x/y.jpg", "a folder of this path is a file in the archive"),
+        ("x", "x/y/z.jpg", "a folder of this path is a file in the archive"),
+        ("x/y.jpg", "x", "the archive has a folder of this path too"),
+    ],
+)
+def test_a_path_that_is_a_file_and_a_folder_is_said_to_be_so(
+    tmp_path: Path, first: str, second: str, detail: str
+) -> None:
+    data = packed({first: b"1", second: b"2"})
+    assert unpacked(data, tmp_path / "t") == [(second, "unsafe_path", detail)]
+    assert (tmp_path / "t" / first).read_bytes() == b"1"
+
+
+def test_a_tar_from_before_posix_is_unpacked(tmp_path: Path) -> None:
+    data = old(packed({"a.txt": b"old"}))
+    assert is_tar(io.BytesIO(data), "a.tar")
+    assert unpacked(data, tmp_path / "t") == []
+    assert (tmp_path / "t" / "a.txt").read_bytes() == b"old"
+    assert not is_tar(io.BytesIO(b"b" + data[1:]), "a.tar")
+
+
+def old(data: bytes) -> bytes:
+    """Return a tar of one file without what POSIX added to its header."""
+    header = bytearray(data[:257].ljust(512, b"\0"))
+    header[148:156] = b" " * 8
+    header[148:156] = b"%06o\0 " % sum(header)
+    return bytes(header) + data[512:]
+
+
 @pytest.mark.parametrize("mode", ["w", "w:gz", "w:xz"])
 def test_half_an_archive_gives_what_is_whole_and_says_so(tmp_path: Path, mode: str) -> None:
     noise = [bytes((n * i * 7919 >> 3) % 256 for i in range(60_000)) for n in (1, 3)]

@@ -74,3 +74,19 @@ def test_an_annotation_file_that_cannot_be_read_is_named(
 def test_a_source_whose_files_cannot_be_read_is_one_of_images(tmp_path: Path) -> None:
     tree = FileTree(tmp_path, ["a.json", "a.xml", "data.yaml"])
     assert read_source(tree, "auto").format == "images"
+
+
+def test_an_image_that_is_called_like_labels_is_named(tmp_path: Path) -> None:
+    files: Files = {
+        "a.txt": encoded(noise(1), "JPEG"),
+        "b.json": encoded(noise(2), "BMP"),
+        "classes.txt": "BMW\nFiat\n",
+        "cars.txt": "BMW für Käufer, gebraucht",
+        "cut.txt": "BM 3456789 1234ü",
+    }
+    tree, rejected = read_tree(write_files(tmp_path, files), [tmp_path])
+    assert tree.names == ("cars.txt", "classes.txt", "cut.txt")
+    assert named(rejected) == [
+        ("a.txt", "mislabelled", "named .txt, but the bytes are JPEG"),
+        ("b.json", "mislabelled", "named .json, but the bytes are BMP"),
+    ]

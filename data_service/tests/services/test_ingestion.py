@@ -1,5 +1,6 @@
 import io
 import os
+import tarfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from sqlalchemy import update
 from data_service.app.models.tables import ImageRow
 from data_service.app.services.duplicate_groups import list_groups
 from data_service.app.services.images import ImageQuery, ground_truth, list_images
-from data_service.app.services.ingestion import Ingestion, ingest
+from data_service.app.services.ingestion import EmptySource, Ingestion, ingest
 from data_service.app.services.projects import create_project, get_project
 from data_service.app.services.source import UnknownPath
 from data_service.app.services.versions import get_manifest, get_version
@@ -370,3 +371,30 @@ def test_boxes_of_coco_become_normalised(deps: Dependencies, ingest_files: Inges
     [annotation] = manifest.items[0].annotations
     assert manifest.classes == ("zebra", "ant")
     assert (annotation.class_id, annotation.xyxy) == (1, (0.25, 0.25, 0.75, 0.75))
+
+
+def tar_of_folders() -> bytes:
+    buffer = io.BytesIO()
+    folder = tarfile.TarInfo("images")
+    folder.type = tarfile.DIRTYPE
+    with tarfile.open(fileobj=buffer, mode="w") as archive:
+        archive.addfile(folder)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("files", "source", "error"),
+    [
+        ({"set/images/.hidden": b""}, "set", "nothing under {}"),
+        ({"set/notes.md": b"", "set/a.bin": b""}, "set", "no image among the 2 files under {}"),
+        ({"set.zip": zipped({})}, "set.zip", "nothing in set.zip"),
+        ({"set.tar": tar_of_folders()}, "set.tar", "nothing in set.tar"),
+    ],
+)
+def test_a_source_that_holds_nothing_has_failed_by_its_name(
+    ingest_path: IngestFiles, tmp_path: Path, files: dict[str, bytes], source: str, error: str
+) -> None:
+    path = write_files(tmp_path / "roots", files) / source
+    with pytest.raises(EmptySource) as caught:
+        ingest_path(path)
+    assert str(caught.value) == error.format(path)

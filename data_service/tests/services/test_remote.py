@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from data_service.app.services import remote
-from data_service.app.services.ingestion import Ingestion, ingest_once
+from data_service.app.services.ingestion import EmptySource, Ingestion, ingest_once
 from data_service.app.services.source import Remote
 from data_service.app.services.uploads import UnknownUpload, require_upload, save_upload
 from data_service.app.wiring import Dependencies
@@ -140,13 +140,22 @@ def test_a_killed_download_goes_on_and_asks_for_nothing_twice(
         require_upload(deps.database, "farm", upload)
 
 
+def test_a_list_without_addresses_has_failed(
+    ingest_urls: Callable[..., IngestionReport],
+) -> None:
+    with pytest.raises(EmptySource, match=r"^nothing in urls\.txt$"):
+        ingest_urls("", "  ")
+
+
 def test_an_address_that_stays_busy_is_reported(
     ingest_urls: Callable[..., IngestionReport], images: Images
 ) -> None:
     report = ingest_urls(images.url("/a.png"), images.url("/never"))
     assert report.n_added == 1
     [rejection] = report.rejected
-    assert (rejection.name, rejection.reason) == (images.url("/never"), "unreachable")
+    url = images.url("/never")
+    assert (rejection.name, rejection.reason) == (url, "unreachable")
+    assert rejection.detail == f"{url!r}: answered 503"
     assert images.asked.count("/never") == 4
 
 
@@ -167,6 +176,9 @@ def test_a_prefix_of_s3_comes_with_its_folders_and_labels(
     report = ingest_once(parts, Ingestion("job", "farm", request), lambda share, message: None)
     assert (report.format, report.n_added) == ("yolo", 2)
     assert report.n_boxes > 0
+    empty = Ingestion("empty", "farm", IngestionCreate(s3=f"s3://{name}/sets/none/"))
+    with pytest.raises(EmptySource, match=f"^nothing under s3://{name}/sets/none/$"):
+        ingest_once(parts, empty, lambda share, message: None)
 
 
 class Listed:
@@ -184,7 +196,7 @@ class Listed:
 def test_a_key_that_climbs_out_or_is_a_file_and_a_folder_is_refused_by_name(
     tmp_path: Path, prefix: str
 ) -> None:
-    found = remote.of_bucket(Listed(), prefix, tmp_path / "files")
+    found = remote.of_bucket(Listed(), prefix, tmp_path / "files", 100)
     rejected = remote.download_all(found, None, lambda share, message: None)
     reasons = {r.name: r.reason for r in rejected}
     assert reasons.pop("sets/../../up.png") == "unsafe_path"
@@ -197,6 +209,33 @@ def test_a_key_that_climbs_out_or_is_a_file_and_a_folder_is_refused_by_name(
     assert names <= {"a", "b.png", "abs.png"}
     assert len(names & {"a", "b.png"}) == 1
     assert not (tmp_path / "up.png").exists()
+
+
+class Mixed:
+    """A bucket with more in it than is read, which says what was downloaded."""
+
+    def __init__(self) -> None:
+        self.downloaded: list[str] = []
+
+    def objects(self, prefix: str) -> Iterator[tuple[str, int]]:
+        sizes = {"film.MP4": 1, "set.zip": 1, "huge.png": 101, "fits.png": 100, "a.json": 101}
+        yield from ((prefix + name, n_bytes) for name, n_bytes in sizes.items())
+
+    def download(self, key: str, target: Path) -> None:
+        self.downloaded.append(key)
+        target.write_bytes(png(1))
+
+
+def test_what_a_listing_shows_to_be_refused_is_not_downloaded(tmp_path: Path) -> None:
+    bucket = Mixed()
+    found = remote.of_bucket(bucket, "in/", tmp_path / "files", max_bytes=100)
+    rejected = remote.download_all(found, None, lambda share, message: None)
+    assert [(r.name, r.reason, r.detail) for r in rejected] == [
+        ("in/film.MP4", "unsupported", "a kind of file that is not read"),
+        ("in/huge.png", "oversized", "101 bytes, the limit is 100"),
+        ("in/set.zip", "unsupported", "a kind of file that is not read"),
+    ]
+    assert sorted(bucket.downloaded) == ["in/a.json", "in/fits.png"]
 
 
 def test_s3_that_does_not_answer_lets_the_job_wait(deps: Dependencies) -> None:

@@ -1,3 +1,4 @@
+import gzip
 import os
 from pathlib import Path
 
@@ -55,3 +56,26 @@ def test_a_named_pipe_is_no_source(deps: Dependencies, tmp_path: Path) -> None:
         open_source(reader, IngestionCreate(path=str(path))),
     ):
         pass
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "detail"),
+    [
+        (
+            "set.gz",
+            gzip.compress(b"tar", mtime=0),
+            "packed by gzip: read if it is a tar called .tar.gz",
+        ),
+        ("set.xz", b"\xfd7zXZ\0", "packed by xz: read if it is a tar called .tar.xz"),
+        ("set.gz", b"text", "named .gz, but is none"),
+        ("set.tar", b"text", "named .tar, but is none"),
+    ],
+    ids=["gzip", "xz", "text", "no tar"],
+)
+def test_an_archive_that_is_called_by_a_wrong_name_is_told_the_right_one(
+    deps: Dependencies, tmp_path: Path, name: str, data: bytes, detail: str
+) -> None:
+    path = tmp_path / "roots" / name
+    path.write_bytes(data)
+    with open_source(reader_of(deps), IngestionCreate(path=str(path))) as source:
+        assert [(r.reason, r.detail) for r in source.rejected] == [("unreadable", detail)]

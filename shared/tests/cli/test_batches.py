@@ -238,7 +238,10 @@ def test_a_batch_is_cancelled_looked_at_and_resumed(house: House) -> None:
     )
     assert "cancelled: 0 of 6 lines answered, 0 failed\n" in house.said("results", batch_id)
     again = house.fovea("cancel", batch_id)
-    assert (again.exit_code, again.stderr) == (1, f"error: job '{batch_id}' is already cancelled\n")
+    assert (again.exit_code, again.stderr) == (
+        1,
+        f"error: batch '{batch_id}' is already cancelled\n",
+    )
     assert house.said("resume", batch_id) == (
         f"batch {batch_id}: queued; follow it: fovea batch follow {batch_id}\n"
     )

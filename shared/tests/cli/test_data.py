@@ -1,12 +1,16 @@
 """`fovea project` and `fovea ingest` against the real gateway, data service and its worker."""
 
+import io
 import os
+import tarfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
+from rich.progress import Progress
 from typer.testing import CliRunner
 
 from data_service.app.main import create_app as data_service
@@ -16,6 +20,7 @@ from gateway.app.main import create_app as gateway
 from gateway.app.models.schemas import KeyCreate
 from gateway.app.services.keys import ApiKeys
 from gateway.tests.upstream import serving
+from shared.cli.context import _mover
 from shared.cli.data import ingest_path
 from shared.cli.main import app
 from shared.cli.search import image_id_of_name
@@ -26,6 +31,7 @@ from shared.jobs.bell import Bell, make_celery
 from shared.jobs.store import JobStore
 from shared.jobs.worker import JobRunner
 from shared.models.data import IngestionCreate, ProjectCreate
+from shared.models.jobs import JobState, JobView
 from shared.settings import Settings
 
 CLASSES = ("[b]", "[/x]", ":cat:")
@@ -127,6 +133,64 @@ def test_an_ingestion_that_takes_nothing_has_failed(client: GatewayClient, tmp_p
     assert done.exit_code == 1
     assert "  not taken: a.png: " in done.stdout
     assert done.stderr == f"error: nothing of {broken} was taken: all 2 refused\n"
+
+
+def test_an_empty_source_has_failed_by_its_name(client: GatewayClient, tmp_path: Path) -> None:
+    assert client
+    (tmp_path / "empty").mkdir()
+    done = CliRunner().invoke(app, ["ingest", str(tmp_path / "empty")])
+    assert (done.exit_code, done.stderr) == (1, f"error: nothing under {tmp_path}/empty\n")
+    (tmp_path / "empty" / "link").symlink_to(tmp_path)
+    done = CliRunner().invoke(app, ["ingest", str(tmp_path / "empty")])
+    assert done.exit_code == 1
+    assert done.stderr == (
+        f"error: nothing under {tmp_path}/empty can be sent: all 1 refused, "
+        "the first is link: a symbolic link\n"
+    )
+    (tmp_path / "urls.txt").write_text("\n")
+    done = CliRunner().invoke(app, ["ingest", str(tmp_path / "urls.txt")])
+    assert done.exit_code == 1
+    assert done.stderr.endswith("failed: EmptySource: nothing in urls.txt\n")
+
+
+def test_names_of_others_give_no_orders_to_the_terminal(
+    client: GatewayClient, tmp_path: Path
+) -> None:
+    assert client
+    files = {"../\x1b[31mred\x1b[0m.jpg": png(1), "good.png": png(2)}
+    with tarfile.open(tmp_path / "set.tar", "w") as archive:
+        for name, data in files.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            archive.addfile(info, io.BytesIO(data))
+    done = CliRunner().invoke(app, ["ingest", str(tmp_path / "set.tar")])
+    assert done.exit_code == 0
+    assert "  not taken: ../?[31mred?[0m.jpg: unsafe_path: " in done.stdout
+    done = CliRunner().invoke(app, ["ingest", "\x1b[2Jset"])
+    assert done.stderr == "error: no such file or folder: ?[2Jset\n"
+
+
+def test_a_job_that_waits_again_says_for_what(capsys: pytest.CaptureFixture[str]) -> None:
+    nothing: dict[str, Any] = dict.fromkeys(JobView.model_fields)
+    with Progress(disable=True) as progress:
+        move = _mover(progress, progress.add_task("ingest"), "ingest")
+        steps: tuple[tuple[JobState, str], ...] = (
+            ("queued", ""),
+            ("running", ""),
+            ("queued", "waiting: object store"),
+            ("running", "waiting: object store"),
+            ("queued", "waiting: object store"),
+            ("queued", "waiting: database"),
+        )
+        for state, message in steps:
+            seen = nothing | {"state": state, "progress": 0.0, "message": message}
+            move(JobView.model_construct(**seen))
+    assert [line.rstrip() for line in capsys.readouterr().out.splitlines()] == [
+        "ingest: queued 0%",
+        "ingest: running 0%",
+        "ingest: queued 0% waiting: object store",
+        "ingest: queued 0% waiting: database",
+    ]
 
 
 def test_a_single_file_whose_name_is_not_utf8_is_refused_by_it(

@@ -10,7 +10,7 @@ import pytest
 from shared.errors import BackendUnavailable, Forbidden
 from shared.objects.contract import ObjectStoreContract
 from shared.objects.port import ObjectNotFound
-from shared.objects.s3 import S3Bucket, S3Store
+from shared.objects.s3 import BucketNotFound, S3Bucket, S3Store
 from shared.tests.ports import free_ports
 from shared.tests.seaweedfs import s3_endpoint, s3_location
 
@@ -87,8 +87,8 @@ def test_somebodys_bucket_is_read_as_it_is(s3_endpoint: str, tmp_path: Path) -> 
     assert (tmp_path / "a").read_bytes() == b"one"
     with pytest.raises(ObjectNotFound, match="'in/none'"):
         bucket.download("in/none", tmp_path / "b")
-    with pytest.raises(ObjectNotFound):
-        list(S3Bucket(s3_location(s3_endpoint, "nobodys-bucket")).objects(""))
+    with pytest.raises(BucketNotFound, match=r"^no such bucket: 's3://nobodys-bucket'$"):
+        list(S3Bucket(s3_location(s3_endpoint, "nobodys-bucket")).objects("in/"))
     stranger = S3Bucket(s3_location(s3_endpoint, name, secret="wrong"))
     with pytest.raises(Forbidden, match=f"s3://{name}/in/"):
         list(stranger.objects("in/"))
