@@ -149,8 +149,8 @@ class Settings(BaseSettings):
     )
     engine: Engine | None = Field(
         default=None,
-        description="Engine of every model: `pytorch`, `onnxruntime` or `openvino`; unset: the "
-        "fastest, measured at first load.",
+        description="Engine of every model that Fovea trained: `pytorch`, `onnxruntime` or "
+        "`openvino`; unset: the fastest, measured at first load.",
     )
     threads: int = Field(
         default=0,

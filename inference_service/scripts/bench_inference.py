@@ -21,6 +21,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -73,6 +74,9 @@ class Report:
 
     cpu: str
     amx: bool
+    cores: int
+    ultralytics: str
+    date: str
     images: int
     repeats: int
     photos: str
@@ -95,9 +99,11 @@ def main() -> None:
     )
     parser.add_argument("--output", type=Path, default=Path("artifacts/bench/inference.json"))
     args = parser.parse_args()
+    if args.images < 0 or args.repeats < 1:
+        parser.error("--images must not be below 0, and --repeats not below 1")
+    args.output.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="fovea-bench-") as folder:
         report = run(Path(folder), args.images, args.repeats, args.photos)
-    args.output.parent.mkdir(parents=True, exist_ok=True)
     args.output.write_text(json.dumps(asdict(report), indent=2) + "\n")
     show(report)
     console.print(f"wrote {args.output}")
@@ -157,6 +163,9 @@ def run(folder: Path, n_images: int, repeats: int, photos: Path | None) -> Repor
     return Report(
         cpu=machine,
         amx="amx_bf16" in machine,
+        cores=usable_cores(),
+        ultralytics=version("ultralytics"),
+        date=f"{datetime.now(UTC):%Y-%m-%d}",
         images=n_images,
         repeats=repeats,
         photos="made up" if photos is None else photos.name,

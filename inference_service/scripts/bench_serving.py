@@ -135,13 +135,13 @@ def main() -> None:
     options = Options(
         args.seconds, args.repeats, tuple(args.clients), args.photos, args.engine, args.processes
     )
+    args.output.parent.mkdir(parents=True, exist_ok=True)
     stop_on_sigterm()
     try:
         with tempfile.TemporaryDirectory(prefix="fovea-bench-") as folder:
             report = run(Path(folder), options)
     except (UnexpectedAnswer, AppError) as exc:
         sys.exit(str(exc))
-    args.output.parent.mkdir(parents=True, exist_ok=True)
     args.output.write_text(json.dumps(as_json(report), indent=2) + "\n")
     show(report)
     console.print(f"wrote {args.output}")

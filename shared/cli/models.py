@@ -121,7 +121,11 @@ def models(project: Project = None) -> None:
 
 
 def _engine(choice: EngineChoice) -> str:
-    return f"{choice.engine}, {choice.images_per_s[choice.engine]:.0f} images/s"
+    """Return the engine and how fast each was, the fastest first."""
+    if not choice.images_per_s:
+        return choice.engine
+    told = sorted(choice.images_per_s.items(), key=lambda each: -each[1])
+    return "images/s: " + ", ".join(f"{engine} {speed:.0f}" for engine, speed in told)
 
 
 def import_model(folder: Path, project: Project = None) -> None:

@@ -156,7 +156,7 @@ class Batches:
         try:
             return self._view(self.jobs.cancel(job.id))
         except JobAlreadyFinished as exc:
-            msg = f"batch {batch_id!r} is {_state(job)} already"
+            msg = f"batch {batch_id!r} is already {_state(job)}"
             raise JobAlreadyFinished(msg) from exc
 
     def resume(self, batch_id: str) -> BatchView:

@@ -73,8 +73,6 @@ class LocalModels:
 
     def tell_engine(self, project: str, version: int, choice: EngineChoice) -> None:
         """Tell the registry which engine computes a version here; people read it, nothing else."""
-        if not choice.images_per_s:
-            return
         try:
             self._registry.log_engine(project, version, choice)
         except (BackendUnavailable, UpstreamFailed) as exc:
