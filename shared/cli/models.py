@@ -10,8 +10,9 @@ from rich.table import Table
 
 from shared.cli.context import connect, console, follow, pick_project, told_errors, write_bytes
 from shared.cli.data import Project
+from shared.cli.packing import printable
 from shared.client import GatewayClient
-from shared.errors import BadRequest
+from shared.errors import AppError, BadRequest
 from shared.models.registry import (
     AliasView,
     CalibrationCreate,
@@ -19,6 +20,7 @@ from shared.models.registry import (
     DriftCreate,
     DriftResult,
     EngineChoice,
+    Prediction,
     PromotionCreate,
     ScoringCreate,
     TrainingCreate,
@@ -164,21 +166,36 @@ def predict(
     project: Project = None,
     batch: Annotated[str | None, typer.Option(help="Label to find these again in drift.")] = None,
 ) -> None:
-    """Show what the served model sees in image files."""
+    """Show what the served model sees in image files; one that is refused stops no other."""
     with told_errors():
         client = connect()
         name = pick_project(client, project)
         classes = client.project(name).classes
+        n_refused = 0
         for path in images:
-            if not path.is_file():
-                msg = f"no such file: {path}"
-                raise BadRequest(msg)
-            seen = client.predict(name, path.read_bytes(), name=path.name, batch=batch)
+            try:
+                seen = _predicted(client, name, path, batch)
+            except AppError as exc:
+                if exc.status >= 500:
+                    raise
+                console.print(printable(f"{path.name}: {exc}"), highlight=False)
+                n_refused += 1
+                continue
             took = f"model v{seen.model_version}, {seen.seconds * 1e3:.0f} ms"
             console.print(f"{path.name} ({took})")
             for box in seen.detections:
                 corners = ", ".join(f"{v:.3f}" for v in box.xyxy)
                 console.print(f"  {classes[box.class_id]} {box.score:.2f} at {corners}")
+        if n_refused:
+            msg = f"{n_refused} of {len(images)} images were refused"
+            raise BadRequest(msg)
+
+
+def _predicted(client: GatewayClient, project: str, path: Path, batch: str | None) -> Prediction:
+    if not path.is_file():
+        msg = f"no such file: {path}"
+        raise BadRequest(msg)
+    return client.predict(project, path.read_bytes(), name=path.name, batch=batch)
 
 
 def drift(

@@ -7,7 +7,9 @@ from pathlib import Path
 
 import psutil
 import pytest
+from typer.testing import CliRunner
 
+from shared.cli.main import app
 from shared.client import GatewayClient
 from shared.local.stack import EmbeddedStack
 from shared.tests.stack.crowd import (
@@ -76,6 +78,20 @@ def test_the_model_sees_something(alone: dict[str, Answer]) -> None:
     found = {name: len(answer.body["detections"]) for name, answer in alone.items()}
     assert {answer.status for answer in alone.values()} == {200}
     assert sum(found.values()) > len(found), found
+
+
+def test_the_command_shows_what_is_seen_and_a_refused_file_stops_no_other(
+    stack: EmbeddedStack, photos: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FOVEA_STATE_DIR", str(stack.state))
+    monkeypatch.delenv("FOVEA_API_KEY", raising=False)
+    (broken := tmp_path / "broken.jpg").write_bytes(photos[0].read_bytes()[:500])
+    given = [broken, tmp_path / "none.jpg", photos[0]]
+    done = CliRunner().invoke(app, ["predict", "-p", PROJECT, *map(str, given)])
+    assert (done.exit_code, done.stderr) == (1, "error: 2 of 3 images were refused\n")
+    assert "broken.jpg: corrupt image" in done.stdout
+    assert "none.jpg: no such file" in done.stdout
+    assert f"{photos[0].name} (model v" in done.stdout
 
 
 def test_a_crowd_is_answered_rightly(
