@@ -6,23 +6,9 @@ from dataclasses import dataclass
 
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
+from shared.cli.map_picture import PALETTE
 from shared.models.geometry import Annotation, Detection, Xyxy, has_area
 
-# Okabe and Ito's colour-blind-safe set without black, then darker ones of Paul Tol's "muted".
-PALETTE = (
-    "#E69F00",
-    "#56B4E9",
-    "#009E73",
-    "#CC79A7",
-    "#D55E00",
-    "#0072B2",
-    "#F0E442",
-    "#AA4499",
-    "#44AA99",
-    "#999933",
-    "#882255",
-    "#DDCC77",
-)
 MAX_ENLARGEMENT = 4.0
 
 Size = tuple[int, int]

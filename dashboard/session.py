@@ -15,6 +15,7 @@ from shared.settings import Settings, load_settings
 PROJECT = "project"
 # The stored image that the Search page looks for, and that page itself.
 SEARCH_IMAGE, SEARCH_PAGE = "search-image", "search-page"
+LookFor = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -91,6 +92,12 @@ def attempt(action: Callable[[], object], success: str) -> bool:
 def thumbnail(_client: GatewayClient, project: str, image_id: str) -> bytes:
     """Return an image's thumbnail; an image never changes."""
     return _client.thumbnail(project, image_id)
+
+
+@st.cache_data(max_entries=2000, show_spinner=False)
+def short_name(_client: GatewayClient, project: str, image_id: str) -> str:
+    """Return an image's name without its folder; it never changes."""
+    return _client.image(project, image_id).name.rsplit("/", 1)[-1]
 
 
 @st.cache_data(max_entries=50, show_spinner=False)

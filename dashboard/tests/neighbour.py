@@ -209,6 +209,8 @@ def _add_overviews(app: FastAPI, world: World) -> None:
 
     @app.post(base + "/maps", status_code=202)
     def make_map(request: MapCreate) -> JobView:
+        if world.refuse_maps:
+            raise Conflict(world.refuse_maps)
         world.map = map_of(world.images, request.method)
         return job("inference.map", 0.5, "laying 60 images out")
 

@@ -14,11 +14,13 @@ from dashboard.tests.world import (
     empty_world,
     fresh_world,
     image,
+    map_of,
     picture,
     project,
     round_view,
 )
 from dashboard.views.round_form import AGGREGATIONS, MEANINGS, strategy_text
+from shared.models.search import DuplicateGroup
 from shared.models.strategies import STRATEGY_NAMES, KMeansStrategy, describe, parse_strategy
 
 PAGES = ["loop", "curve", "images", "search", "try_it", "drift", "annotate"]
@@ -236,6 +238,7 @@ def test_an_image_of_the_project_is_searched_for_by_name_whole_by_box_and_by_reg
     at.text_input[0].set_value("scene_0012").run()
     assert "of 60 images that model v2 scored" in said(at)
     assert len(at.get("image")) == 1 + 15
+    assert "scene_0011.jpg" in str(at.get("image")[-4].proto)
     parts = next(s for s in at.selectbox if s.label == "Look for what is like")
     assert parts.options == [
         "the whole image", "box 1: seven 0.91", "box 2: two 0.55", "a region of it",
@@ -280,6 +283,26 @@ def test_the_map_is_shown_and_made_anew(open_page: OpenPage) -> None:
     assert "PCA" in said(at)
 
 
+def test_a_map_that_misses_images_says_so_until_it_is_made_anew(open_page: OpenPage) -> None:
+    world = busy_world()
+    world.map = map_of(world.images[:40], "umap")
+    at = choose_view(open_page("search", world), "Map")
+    assert "it is of 40 images, and by now a model has looked at 60" in said(at)
+    button(at, "Make the map anew").click().run()
+    assert "This map is old" not in said(at)
+
+
+@pytest.mark.parametrize("before", ["", "job 'a1' (inference.map) failed: NothingScored: "])
+def test_why_there_is_no_map_is_said_without_what_the_job_is_called(
+    open_page: OpenPage, before: str
+) -> None:
+    world = busy_world()
+    world.refuse_maps = f"{before}a map needs 3 images"
+    at = choose_view(open_page("search", world), "Map")
+    button(at, "Make the map anew").click().run()
+    assert at.status[0].label == "No map: a map needs 3 images"
+
+
 def test_a_project_without_a_map_says_how_to_get_one(open_page: OpenPage) -> None:
     at = choose_view(open_page("search", fresh_world()), "Map")
     assert "There is no map yet" in said(at)
@@ -291,6 +314,28 @@ def test_near_duplicates_are_listed_and_crossing_ones_marked(open_page: OpenPage
     assert "**2 images**" in words
     assert "**3 images** · :orange[in different splits: train, val]" in words
     assert len(at.get("image")) == 5
+    at.toggle[0].set_value(True).run()
+    assert "**2 images**" not in said(at)
+    assert len(at.get("image")) == 3
+
+
+def test_crossing_groups_are_paged_and_none_is_lost(open_page: OpenPage) -> None:
+    world = busy_world()
+    world.duplicates = [
+        DuplicateGroup(name=f"{n:03}", images=(image(n % 40), image(44)), crosses=n % 12 == 0)
+        for n in range(600)
+    ]
+    at = choose_view(open_page("search", world), "Near-duplicates")
+    at.toggle[0].set_value(True).run()
+    shown = [len(at.get("image"))]
+    while not button(at, "More").disabled:
+        button(at, "More").click().run()
+        shown.append(len(at.get("image")))
+    assert shown == [40, 40, 20]
+    world.duplicates = world.duplicates[1:9]
+    at = choose_view(open_page("search", world), "Near-duplicates")
+    at.toggle[0].set_value(True).run()
+    assert "No near-duplicates in different splits." in said(at)
 
 
 def annotating(open_page: OpenPage, world: World) -> AppTest:

@@ -8,7 +8,7 @@ from typing import Any
 
 from PIL import Image, ImageDraw
 
-from dashboard.drawing import PALETTE
+from shared.cli.map_picture import PALETTE
 from shared.models.data import (
     SPLITS,
     ImageView,
@@ -62,6 +62,7 @@ class World:
     duplicates: list[DuplicateGroup] = field(default_factory=list)
     answers: list[tuple[str, AnswerCreate]] = field(default_factory=list)
     refuse_answers: str | None = None
+    refuse_maps: str | None = None
     calls: list[str] = field(default_factory=list)
 
 

@@ -3,9 +3,11 @@
 import streamlit as st
 
 from dashboard.session import Desk, thumbnail
-from shared.models.search import DuplicateGroup
+from shared.models.search import DuplicateGroup, DuplicateGroups
 
 PAGE_SIZE = 20
+# Most of the groups are asked for at a time where few of them are shown.
+MOST_ASKED = 500
 N_COLUMNS = 8
 CURSORS = "duplicate-cursors"
 
@@ -16,10 +18,13 @@ def show(desk: Desk) -> None:
         "Images that look the same by a perceptual hash, as found when they came in. A split of "
         "our own never cuts a group; lists that came with the data may."
     )
-    cursors: list[str | None] = st.session_state.setdefault(f"{CURSORS}-{desk.name}", [None])
-    page = desk.client.duplicates(desk.name, cursor=cursors[-1], limit=PAGE_SIZE)
+    crossing = st.toggle("Only groups that lie in different splits")
+    key = f"{CURSORS}-{desk.name}-{crossing}"
+    cursors: list[str | None] = st.session_state.setdefault(key, [None])
+    page = _crossing(desk, cursors[-1]) if crossing else _all(desk, cursors[-1])
     if not page.groups:
-        st.success("No near-duplicates.", icon=":material/check_circle:")
+        where = " in different splits" if crossing else ""
+        st.success(f"No near-duplicates{where}.", icon=":material/check_circle:")
     for group in page.groups:
         _group(desk, group)
     with st.container(horizontal=True):
@@ -30,6 +35,23 @@ def show(desk: Desk) -> None:
             on_click=cursors.append,
             args=(page.next_cursor,),
         )
+
+
+def _all(desk: Desk, cursor: str | None) -> DuplicateGroups:
+    return desk.client.duplicates(desk.name, cursor=cursor, limit=PAGE_SIZE)
+
+
+def _crossing(desk: Desk, cursor: str | None) -> DuplicateGroups:
+    """Return the next groups that lie in different splits; a group's name is its cursor."""
+    found: list[DuplicateGroup] = []
+    while len(found) <= PAGE_SIZE:
+        page = desk.client.duplicates(desk.name, cursor=cursor, limit=MOST_ASKED)
+        found += [group for group in page.groups if group.crosses]
+        cursor = page.next_cursor
+        if cursor is None:
+            break
+    shown, more = found[:PAGE_SIZE], found[PAGE_SIZE:]
+    return DuplicateGroups(groups=tuple(shown), next_cursor=shown[-1].name if more else None)
 
 
 def _go_back(cursors: list[str | None]) -> None:

@@ -1,5 +1,6 @@
 """The map: every scored image on a plane, and what lies where."""
 
+import re
 from collections.abc import Sequence
 from typing import get_args
 
@@ -7,18 +8,20 @@ import altair as alt
 import pandas as pd
 import streamlit as st
 
-from dashboard.drawing import class_colour
-from dashboard.session import Desk, thumbnail
-from shared.errors import AppError, NotFound
-from shared.map_colours import GREY, NOT_CHOSEN, NOTHING, MapColour, colours_of
+from dashboard.session import Desk, LookFor, short_name, thumbnail
+from shared.cli.map_picture import palette_of
+from shared.errors import AppError, Conflict, NotFound
+from shared.map_colours import MapColour, colours_of
 from shared.models.search import EmbeddingMap, MapCreate, MapMethod
 
 MOST_SHOWN, N_COLUMNS = 24, 8
 AREA = "map-area"
+# `job 'a1' (inference.map) failed: NothingScored: ` is before what a person needs.
+OF_A_JOB = re.compile(r"^job '[^']*' \([^)]*\) \w+: ([A-Z]\w*: )?")
 
 
-def show(desk: Desk) -> None:
-    """Show the newest map, and let a new one be made."""
+def show(desk: Desk, look_for: LookFor) -> None:
+    """Show the newest map, and let a new one be made; `look_for` opens what is like an image."""
     row = st.container(horizontal=True, vertical_alignment="bottom")
     with row:
         by: MapColour = st.selectbox("Colour", get_args(MapColour), width=200)
@@ -40,10 +43,11 @@ def show(desk: Desk) -> None:
         f"them, {found.method.upper()}, made {found.made_at:%d %b %Y %H:%M} UTC. Near each other "
         "is alike; drag over an area to see its images."
     )
+    _say_if_old(desk, found)
     table = points(desk, found, by)
     drawn = chart(table, by, desk.project.classes)
     event = st.altair_chart(drawn, on_select="rerun", key=AREA, alt="Map of the images")
-    _selected(desk, table, event["selection"].get("area", {}))
+    _selected(desk, table, event["selection"].get("area", {}), look_for)
 
 
 def points(desk: Desk, found: EmbeddingMap, by: MapColour) -> pd.DataFrame:
@@ -60,7 +64,8 @@ def chart(table: pd.DataFrame, by: MapColour, classes: Sequence[str]) -> alt.Cha
     axis = {"title": None, "axis": None, "scale": alt.Scale(zero=False)}
     colour = alt.Color("colour:Q", title="entropy", scale=alt.Scale(scheme="viridis"))
     if by != "uncertainty":
-        colours = _colours(table["colour"].unique().tolist(), classes)
+        names = table["colour"].unique().tolist()
+        colours = palette_of(names, classes if by == "class" else ())
         scale = alt.Scale(domain=list(colours), range=list(colours.values()))
         colour = alt.Color("colour:N", title=by, scale=scale)
     return (
@@ -77,30 +82,54 @@ def chart(table: pd.DataFrame, by: MapColour, classes: Sequence[str]) -> alt.Cha
     )
 
 
-def _colours(names: Sequence[str], classes: Sequence[str]) -> dict[str, str]:
-    """Return the colour of each name: classes in their order, rounds in theirs, grey last."""
-    order = {name: n for n, name in enumerate(classes)}
-    grey = (NOTHING, NOT_CHOSEN)
-    names = sorted(names, key=lambda n: (n in grey, order.get(n, 0), len(n), n))
-    return {
-        name: GREY if name in grey else class_colour(order.get(name, n))
-        for n, name in enumerate(names)
-    }
-
-
-def _selected(desk: Desk, table: pd.DataFrame, area: dict[str, list[float]]) -> None:
+def _selected(
+    desk: Desk, table: pd.DataFrame, area: dict[str, list[float]], look_for: LookFor
+) -> None:
     if not area:
         return
     (left, right), (low, high) = area["x"], area["y"]
     inside = table[table["x"].between(left, right) & table["y"].between(low, high)]
     st.subheader(f"{len(inside)} images in this area")
-    if len(inside) > MOST_SHOWN:
-        st.caption(f"{MOST_SHOWN} of them")
-    ids = inside["image_id"].tolist()[:MOST_SHOWN]
+    st.caption("A click on a name looks for what is like that image.")
+    n_pages = -(-len(inside) // MOST_SHOWN)
+    # Another area has pages of its own, and starts at its first.
+    key = f"map-pages-{left}-{right}-{low}-{high}"
+    number = st.pagination(n_pages, key=key) if n_pages > 1 else 1
+    ids = inside["image_id"].tolist()[(number - 1) * MOST_SHOWN :][:MOST_SHOWN]
     for start in range(0, len(ids), N_COLUMNS):
         row = ids[start : start + N_COLUMNS]
         for column, image_id in zip(st.columns(N_COLUMNS), row, strict=False):
-            column.image(thumbnail(desk.client, desk.name, image_id), width="stretch")
+            with column:
+                st.image(thumbnail(desk.client, desk.name, image_id), width="stretch")
+                st.button(
+                    short_name(desk.client, desk.name, image_id),
+                    key=f"on-map-{image_id}",
+                    help="Find similar",
+                    on_click=look_for,
+                    args=(image_id,),
+                    type="tertiary",
+                )
+
+
+def _say_if_old(desk: Desk, found: EmbeddingMap) -> None:
+    n_seen = max(_n_seen(desk, found, version) for version in (found.model_version, None))
+    if n_seen > found.n_images:
+        st.info(
+            f"This map is old: it is of {found.n_images} images, and by now a model has looked at "
+            f"{n_seen}. “Make the map anew” takes them in.",
+            icon=":material/history:",
+        )
+
+
+def _n_seen(desk: Desk, found: EmbeddingMap, version: int | None) -> int:
+    """Return how many images a version (of None: the newest) has looked at by now."""
+    any_image = found.points[0].image_id
+    try:
+        return desk.client.similar_images(
+            desk.name, any_image, k=1, model_version=version
+        ).n_searched
+    except (NotFound, Conflict):
+        return 0
 
 
 def _make(desk: Desk, method: MapMethod) -> None:
@@ -111,6 +140,7 @@ def _make(desk: Desk, method: MapMethod) -> None:
                 job.id, on_change=lambda j: status.update(label=j.message or "Waiting…")
             )
         except AppError as exc:
-            status.update(label=f"No map: {exc}", state="error", expanded=False)
+            reason = OF_A_JOB.sub("", str(exc))
+            status.update(label=f"No map: {reason}", state="error", expanded=False)
             return
         status.update(label="The map is ready", state="complete")

@@ -8,7 +8,7 @@ import streamlit as st
 from PIL import Image
 
 from dashboard.drawing import Shape, cut_out, draw, fit, open_upright, shapes_of
-from dashboard.session import SEARCH_IMAGE, Desk, content, plain_words, thumbnail
+from dashboard.session import SEARCH_IMAGE, Desk, content, plain_words, short_name, thumbnail
 from dashboard.views import duplicates, image_map
 from dashboard.views.try_it import KINDS
 from shared.errors import AppError, Conflict, NotFound
@@ -21,7 +21,7 @@ BOUNDS_WH = (620, 520)
 # What the index has of an image: so many boxes, of at least this score.
 MOST_BOXES, LEAST_SCORE = 32, 0.1
 WHOLE, REGION = "the whole image", "a region of it"
-NAME, N_UPLOADS = "search-name", "search-uploads"
+NAME, N_UPLOADS, VIEW = "search-name", "search-uploads", "search-view"
 View = Literal["Similar", "Map", "Near-duplicates"]
 
 
@@ -50,12 +50,14 @@ def page(desk: Desk) -> None:
     if desk.project.n_images == 0:
         st.info("This project has no images yet.", icon=":material/add_photo_alternate:")
         return
-    view: View = st.segmented_control(
-        "Search", get_args(View), default="Similar", required=True, label_visibility="collapsed"
+    st.session_state.setdefault(VIEW, "Similar")
+    chosen = st.segmented_control(
+        "Search", get_args(View), key=VIEW, required=True, label_visibility="collapsed"
     )
+    view: View = chosen or "Similar"
     with plain_words("search"):
         if view == "Map":
-            image_map.show(desk)
+            image_map.show(desk, _look_for)
         elif view == "Near-duplicates":
             duplicates.show(desk)
         else:
@@ -191,7 +193,8 @@ def _result(desk: Desk, result: SimilarImage) -> None:
     else:
         picture = thumbnail(desk.client, desk.name, result.image_id)
         words, key = result.split, f"like-{result.image_id}"
-    st.image(picture, width="stretch")
+    name = short_name(desk.client, desk.name, result.image_id)
+    st.image(picture, caption=name, width="stretch")
     st.button(
         f"{result.distance:.3f} · {words}",
         key=key,
@@ -205,3 +208,4 @@ def _look_for(image_id: str) -> None:
     st.session_state[SEARCH_IMAGE] = image_id
     st.session_state[NAME] = ""
     st.session_state[N_UPLOADS] += 1
+    st.session_state[VIEW] = "Similar"

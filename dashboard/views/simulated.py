@@ -6,9 +6,9 @@ import altair as alt
 import pandas as pd
 import streamlit as st
 
-from dashboard.drawing import PALETTE
 from dashboard.session import Desk
 from dashboard.simulation import COST, curves, verdicts
+from shared.cli.map_picture import PALETTE
 from shared.models.simulations import Axis, SimulationView
 from shared.simulate.options import BASELINE, FULL_POOL
 

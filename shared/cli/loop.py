@@ -1,6 +1,7 @@
 """`fovea round`, `annotate`, `jobs`: the loop."""
 
 import time
+from collections.abc import Sequence
 from typing import Annotated
 
 import typer
@@ -11,6 +12,7 @@ from shared.cli.data import Project
 from shared.cli.oracle import answer_tasks
 from shared.client import GatewayClient
 from shared.errors import BadRequest, Conflict
+from shared.models.jobs import JobView
 from shared.models.rounds import RoundCreate, RoundView, TrainingParams
 from shared.models.strategies import (
     FIRST_STRATEGY,
@@ -74,11 +76,7 @@ def list_(project: Project = None) -> None:
     """List the rounds of a project."""
     with told_errors():
         client = connect()
-        table = Table("round", "state", "strategy", "tasks", "model", "promoted", "mAP50")
-        table.add_column("id", no_wrap=True)
-        for found in client.rounds(pick_project(client, project)):
-            table.add_row(*_row(found))
-        console.print(table)
+        console.print(rounds_table(client.rounds(pick_project(client, project))))
 
 
 @round_app.command("watch")
@@ -128,20 +126,7 @@ def annotate(
 def list_jobs(project: Project = None, limit: int = 20) -> None:
     """List jobs, the newest first."""
     with told_errors():
-        table = Table("kind", "project", "state", "%", "tries", "seconds", "message")
-        table.add_column("job", no_wrap=True)
-        for job in connect().jobs(project=project, limit=limit):
-            table.add_row(
-                job.kind,
-                job.project,
-                job.state,
-                f"{job.progress:.0%}",
-                f"{job.attempts}/{job.max_attempts}",
-                f"{job.seconds:.1f}" if job.seconds else "",
-                job.error or job.message,
-                job.id,
-            )
-        console.print(table)
+        console.print(jobs_table(connect().jobs(project=project, limit=limit)))
 
 
 @jobs_app.command("follow")
@@ -178,6 +163,41 @@ def wait_round(
         if found.state not in UNFINISHED or found.state in until:
             return found
         time.sleep(poll_s)
+
+
+def rounds_table(rounds: Sequence[RoundView]) -> Table:
+    """Return rounds as a table that fits into 80 columns; ids are whole, for the next command."""
+    table = Table(show_lines=True)
+    table.add_column("round", no_wrap=True)
+    for name in ("strategy", "model", "mAP50"):
+        table.add_column(name)
+    for found in rounds:
+        index, state, strategy, tasks, model, promoted, map50, round_id = _row(found)
+        told = {"yes": "promoted", "no": "refused", "-": ""}[promoted]
+        table.add_row(
+            f"{index} {state} {tasks} tasks\n{round_id}", strategy, f"{model}\n{told}", map50
+        )
+    return table
+
+
+def jobs_table(jobs: Sequence[JobView]) -> Table:
+    """Return jobs as a table that fits into 80 columns; ids are whole, for the next command."""
+    table = Table(show_lines=True)
+    for name in ("job", "state"):
+        table.add_column(name, no_wrap=True)
+    table.add_column("project, message", overflow="fold")
+    for job in jobs:
+        table.add_row(
+            f"{job.kind}\n{job.id}",
+            f"{job.state} {job.progress:.0%}\n{_effort(job)}",
+            f"{job.project}\n{job.error or job.message}",
+        )
+    return table
+
+
+def _effort(job: JobView) -> str:
+    tries = f"try {job.attempts}/{job.max_attempts}"
+    return f"{tries}, {job.seconds:.1f} s" if job.seconds else tries
 
 
 def _row(found: RoundView) -> tuple[str, ...]:

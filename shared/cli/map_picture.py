@@ -3,28 +3,74 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from shared.demo.pictures import COLOURS
+from shared.errors import BadRequest
 from shared.map_colours import GREY, NOT_CHOSEN, NOTHING
 from shared.models.search import EmbeddingMap
 
+# Okabe and Ito's colour-blind-safe set without black, then darker ones of Paul Tol's "muted".
+PALETTE = (
+    "#E69F00",
+    "#56B4E9",
+    "#009E73",
+    "#CC79A7",
+    "#D55E00",
+    "#0072B2",
+    "#F0E442",
+    "#AA4499",
+    "#44AA99",
+    "#999933",
+    "#882255",
+    "#DDCC77",
+)
+FORMATS = (".png", ".jpg", ".jpeg", ".webp", ".svg", ".pdf")
+# That fit below each other in the legend.
+LEGEND_ROWS = 34
 
-def draw_map(found: EmbeddingMap, colours: Sequence[str] | Sequence[float], path: Path) -> None:
-    """Write the map as a picture; what is nothing or not chosen is grey and lies behind."""
+
+def check_picture(path: Path) -> None:
+    """Find out whether a picture may be written there, before the work that it shows.
+
+    Raises:
+        BadRequest: it is a folder, or ends in none of `FORMATS`.
+    """
+    if path.is_dir():
+        msg = f"--output is a folder, say which file in it: {str(path)!r}"
+        raise BadRequest(msg)
+    if path.suffix.lower() not in FORMATS:
+        msg = f"--output must end in {', '.join(FORMATS)}: {str(path)!r}"
+        raise BadRequest(msg)
+
+
+def draw_map(
+    found: EmbeddingMap,
+    colours: Sequence[str] | Sequence[float],
+    classes: Sequence[str],
+    path: Path,
+) -> None:
+    """Write the map as a picture; what is nothing or not chosen is grey and lies behind.
+
+    Args:
+        found: the map.
+        colours: what each point is coloured by: a name, or a number.
+        classes: names of the project's classes, where names are of classes.
+        path: of the picture, of one of `FORMATS`.
+    """
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(8, 7), layout="constrained")
     axes = figure.subplots()
     size = 25 if len(found.points) < 1000 else 6
     x, y = [p.x for p in found.points], [p.y for p in found.points]
-    names = sorted({c for c in colours if isinstance(c, str)}, key=_order)
-    for name, colour in zip(names, _palette(names, COLOURS), strict=True):
+    names = palette_of([c for c in colours if isinstance(c, str)], classes)
+    for name, colour in names.items():
         here = [n for n, c in enumerate(colours) if c == name]
         axes.scatter(
             [x[n] for n in here], [y[n] for n in here], s=size, c=colour, linewidths=0,
-            label=f"{name} ({len(here)})",
+            label=f"{name} ({len(here)})", zorder=1 if colour == GREY else 2,
         )  # fmt: skip
     if names:
-        axes.legend(loc="best", fontsize=8, markerscale=2)
+        columns = -(-len(names) // LEGEND_ROWS)
+        figure.legend(loc="outside right upper", fontsize=8, markerscale=2, ncols=columns)
     else:
         dots = axes.scatter(x, y, s=size, c=colours, cmap="viridis", linewidths=0)
         figure.colorbar(dots, label="entropy of the most uncertain box (nats)")
@@ -38,11 +84,15 @@ def draw_map(found: EmbeddingMap, colours: Sequence[str] | Sequence[float], path
     figure.savefig(path, dpi=120)
 
 
-def _order(name: str) -> tuple[bool, int, str]:
-    """Grey first, so that it lies behind; round 10 after round 9."""
-    return name not in {NOTHING, NOT_CHOSEN}, len(name), name
+def palette_of(names: Sequence[str], classes: Sequence[str]) -> dict[str, str]:
+    """Return the colour of each name: classes in their order, rounds in theirs, grey last.
 
-
-def _palette(names: Sequence[str], colours: Sequence[str]) -> list[str]:
-    rest = iter(list(colours) * (1 + len(names) // len(colours)))
-    return [GREY if name in {NOTHING, NOT_CHOSEN} else next(rest) for name in names]
+    A class has the colour of its number, also where others are missing.
+    """
+    order = {name: n for n, name in enumerate(classes)}
+    grey = (NOTHING, NOT_CHOSEN)
+    shown = sorted(set(names), key=lambda n: (n in grey, order.get(n, 0), len(n), n))
+    return {
+        name: GREY if name in grey else PALETTE[order.get(name, n) % len(PALETTE)]
+        for n, name in enumerate(shown)
+    }

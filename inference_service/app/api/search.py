@@ -1,5 +1,7 @@
 """Routes of search by likeness and of the map."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Annotated
 
 from fastapi import APIRouter, Query
@@ -7,7 +9,9 @@ from pydantic import ValidationError
 
 from inference_service.app.api.dependencies import Deps, Sent, image_of
 from inference_service.app.api.endpoints import PREDICTION_BODY
+from inference_service.app.services.embedding_map import NoMap
 from inference_service.app.services.index import IndexedBox
+from inference_service.app.services.stored import NotScored
 from shared.errors import ValidationFailed
 from shared.jobs.store import JobSubmit
 from shared.models.geometry import MAX_INTEGER, Annotation, Xyxy
@@ -30,7 +34,8 @@ Region = Annotated[
 def images_like_stored(
     project: str, image_id: str, deps: Deps, k: Many = 10, model_version: Version = None
 ) -> SimilarImages:
-    return deps.search.images_like_stored(project, model_version, image_id, k)
+    with _told_apart(deps, project, image_id):
+        return deps.search.images_like_stored(project, model_version, image_id, k)
 
 
 @router.post("/similar-images", openapi_extra=PREDICTION_BODY)
@@ -47,7 +52,8 @@ def objects_like_stored(
     k: Many = 10,
     model_version: Version = None,
 ) -> SimilarObjects:
-    return deps.search.objects_like_stored(project, model_version, IndexedBox(image_id, box), k)
+    with _told_apart(deps, project, image_id):
+        return deps.search.objects_like_stored(project, model_version, IndexedBox(image_id, box), k)
 
 
 @router.post("/similar-objects", openapi_extra=PREDICTION_BODY)
@@ -61,13 +67,33 @@ def objects_like(
 @router.post("/maps", status_code=202)
 def make_map(project: str, request: MapCreate, deps: Deps) -> JobView:
     deps.neighbours.gateway.project(project)
+    if request.model_version:
+        deps.neighbours.registry.get(project, request.model_version)
+    deps.maps.check(project, request.model_version)
     with deps.database.transaction() as session:
         return deps.jobs.submit(session, JobSubmit("inference.map", project, request))
 
 
 @router.get("/maps/newest")
 def newest_map(project: str, deps: Deps) -> EmbeddingMap:
-    return deps.maps.newest(project)
+    with _told_apart(deps, project):
+        return deps.maps.newest(project)
+
+
+@contextmanager
+def _told_apart(deps: Deps, project: str, image_id: str | None = None) -> Iterator[None]:
+    """Say of what was not found whether the project, or its image, is there at all.
+
+    Raises:
+        NotFound: it is not, or it is and what raised stands.
+    """
+    try:
+        yield
+    except (NotScored, NoMap):
+        deps.neighbours.gateway.project(project)
+        if image_id is not None:
+            deps.neighbours.gateway.image(project, image_id)
+        raise
 
 
 def _region(text: str) -> Xyxy:

@@ -71,6 +71,16 @@ class EmbeddingMaps:
             n_shown=len(points),
         )
 
+    def check(self, project: str, version: int | None) -> None:
+        """Find out whether a map has anything to show, before a job is made of it.
+
+        Raises:
+            NothingScored: the version (of None: any) scored no image of the project.
+        """
+        shards = self.stored.shards(project)
+        if not shards or version not in {None, *shards}:
+            raise NothingScored(_too_few(project, version or 0, 0))
+
     def newest(self, project: str) -> EmbeddingMap:
         """Return the newest map.
 
@@ -123,7 +133,15 @@ def _point(scored: ScoredImage) -> MapPoint:
 
 
 def _too_few(project: str, version: int, n_images: int) -> str:
-    return f"model version {version} scored {n_images} images of {project!r}; a map needs 3"
+    images = f"images of project {project!r}"
+    seen, how = f"no model has looked at {images} yet", "`fovea score`"
+    if version:
+        seen = f"model v{version} has looked at {n_images} {images}"
+        how = f"`fovea score --model {version}`"
+    elif n_images:
+        seen = f"the base model has looked at {n_images} {images}"
+    start = "" if version else ", or `fovea round start` as long as there is no model"
+    return f"{seen}, and a map needs 3: {how}{start}"
 
 
 def _key(project: str) -> str:

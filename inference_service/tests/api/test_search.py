@@ -6,7 +6,7 @@ import pyarrow.parquet as pq
 import pytest
 from fastapi.testclient import TestClient
 
-from inference_service.app.wiring import WorkerParts
+from inference_service.app.wiring import Dependencies, WorkerParts
 from inference_service.tests.neighbours import PROJECT, LocalGateway, LocalRegistry, score
 from inference_service.tests.tiny import picture, png
 from shared.errors import Conflict
@@ -106,9 +106,29 @@ def test_what_is_not_there_is_named(client: TestClient, images: list[ImageView])
     answer = client.get(f"{URL}/similar-objects/{images[0].id}?box=99")
     assert (answer.status_code, answer.json()["error"]) == (404, "UnknownBox")
     answer = client.get(f"{URL}/similar-images/{'f' * 64}")
-    assert (answer.status_code, answer.json()["error"]) == (404, "NotScored")
+    assert (answer.status_code, answer.json()["detail"]) == (404, f"unknown image: {'f' * 64!r}")
     answer = client.get(f"{URL}/maps/newest")
     assert (answer.status_code, answer.json()["error"]) == (404, "NoMap")
+
+
+@pytest.mark.parametrize("version", ["", "&model_version=1"])
+def test_an_image_that_is_there_and_was_not_scored_is_told_from_one_that_is_not(
+    client: TestClient, gateway: LocalGateway, images: list[ImageView], version: str
+) -> None:
+    later = gateway.add(8)
+    for path in ("similar-images/{}?k=1", "similar-objects/{}?box=0"):
+        answer = client.get(f"{URL}/{path.format(later.id)}{version}")
+        assert (answer.status_code, answer.json()["error"]) == (404, "NotScored")
+        answer = client.get(f"{URL}/{path.format('nope')}{version}")
+        assert (answer.status_code, answer.json()["detail"]) == (404, "unknown image: 'nope'")
+
+
+@pytest.mark.parametrize(
+    "path", ["maps/newest", f"similar-images/{'f' * 64}", f"similar-objects/{'f' * 64}?box=0"]
+)
+def test_an_unknown_project_is_named(client: TestClient, path: str) -> None:
+    answer = client.get(f"/v1/projects/nope/{path}")
+    assert (answer.status_code, answer.json()["detail"]) == (404, "unknown project: 'nope'")
 
 
 def test_search_before_any_scoring_says_what_to_do(client: TestClient) -> None:
@@ -150,9 +170,35 @@ def test_map_has_every_scored_image_and_is_the_same_again(
     assert client.get(f"{URL}/maps/newest").json()["points"] == found["points"]
 
 
-def test_map_of_too_few_images_is_refused(worker: WorkerParts) -> None:
-    with pytest.raises(Conflict, match="scored 0 images of 'shapes'; a map needs 3"):
+def test_map_of_too_few_images_is_refused(worker: WorkerParts, gateway: LocalGateway) -> None:
+    said = (
+        "no model has looked at images of project 'shapes' yet, and a map needs 3: "
+        "`fovea score`, or `fovea round start` as long as there is no model$"
+    )
+    with pytest.raises(Conflict, match=said):
         worker.maps.make(PROJECT, MapCreate(), lambda fraction, message: None)
+    gateway.add(0)
+    score(worker.scorer, ScoringCreate(model_version=1))
+    said = "model v1 has looked at 1 images .*, and a map needs 3: `fovea score --model 1`$"
+    with pytest.raises(Conflict, match=said):
+        worker.maps.make(PROJECT, MapCreate(), lambda fraction, message: None)
+
+
+@pytest.mark.parametrize(
+    ("asked", "status", "error"),
+    [
+        ({}, 409, "NothingScored"),
+        ({"model_version": 0}, 409, "NothingScored"),
+        ({"model_version": 1}, 409, "NothingScored"),
+        ({"model_version": 99}, 404, "UnknownModel"),
+    ],
+)
+def test_a_map_that_cannot_be_made_is_refused_before_its_job(
+    client: TestClient, deps: Dependencies, asked: dict[str, int], status: int, error: str
+) -> None:
+    answer = client.post(f"{URL}/maps", json=asked)
+    assert (answer.status_code, answer.json()["error"]) == (status, error)
+    assert deps.jobs.list() == []
 
 
 def test_shards_of_an_older_schema_are_neither_searched_nor_mapped(
@@ -167,6 +213,9 @@ def test_shards_of_an_older_schema_are_neither_searched_nor_mapped(
     assert (made.model_version, made.n_images) == (1, len(images))
 
 
-def test_asking_for_a_map_is_a_job(client: TestClient) -> None:
-    answer = client.post(f"{URL}/maps", json={"method": "pca"})
+@pytest.mark.parametrize("asked", [{"method": "pca"}, {"model_version": 1}])
+def test_asking_for_a_map_is_a_job(
+    client: TestClient, images: list[ImageView], asked: dict[str, str | int]
+) -> None:
+    answer = client.post(f"{URL}/maps", json=asked)
     assert (answer.status_code, answer.json()["kind"]) == (202, "inference.map")
