@@ -17,7 +17,7 @@ from pydantic import Field, ValidationError
 
 from inference_service.app.core.loading import ENGINES, RuntimeOptions, load_runtime
 from inference_service.app.core.runtime import DetectionOptions, DetectorRuntime, RuntimeInput
-from inference_service.app.core.tapped_runtime import BATCH
+from inference_service.app.core.trunk import BATCH
 from shared.cores import usable_cores
 from shared.detector.info import PackageInfo, read_info
 from shared.models.geometry import Frozen

@@ -101,6 +101,11 @@ class GraphDetector:
         """Return what computes it."""
         return EngineChoice(engine="onnxruntime")
 
+    @property
+    def batch(self) -> int:
+        """Return how many images it looks at together, at most."""
+        return self._shape.batch or BATCH
+
     def detect(
         self, images: Sequence[RuntimeInput], options: DetectionOptions
     ) -> list[RuntimeOutput]:
@@ -142,9 +147,9 @@ class GraphDetector:
         by_shape: dict[tuple[int, int], list[int]] = defaultdict(list)
         for index, box in enumerate(boxes):
             by_shape[box.shape].append(index)
-        size = self._shape.batch or BATCH
         for indices in by_shape.values():
-            yield from (indices[start : start + size] for start in range(0, len(indices), size))
+            starts = range(0, len(indices), self.batch)
+            yield from (indices[start : start + self.batch] for start in starts)
 
     def _input(self, pixels: Pixels) -> NDArray[Any]:
         """Return a batch as the graph takes it; one that takes more images gets the last again."""

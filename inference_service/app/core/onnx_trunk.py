@@ -5,13 +5,15 @@ from pathlib import Path
 import torch
 
 from inference_service.app.core.onnx_session import open_session
-from inference_service.app.core.trunk import Batch, Tapped
+from inference_service.app.core.trunk import BATCH, Batch, Tapped
 from shared.cores import usable_cores
 from shared.detector.tapped import INPUT, OUTPUTS
 
 
 class OnnxTrunk:
     """A tapped graph in ONNX Runtime, on a GPU if it was installed with one's provider."""
+
+    batch = BATCH
 
     def __init__(self, path: Path, threads: int = 0) -> None:
         """Load the graph of `path`; `threads` 0 means all cores."""

@@ -91,6 +91,10 @@ class DetectorRuntime(Protocol):
     def engine(self) -> EngineChoice:
         """Return what computes it, and why that."""
 
+    @property
+    def batch(self) -> int:
+        """Return how many images it looks at together, at most; more are looked at in turn."""
+
     def detect(
         self, images: Sequence[RuntimeInput], options: DetectionOptions
     ) -> list[RuntimeOutput]:

@@ -35,8 +35,6 @@ from shared.served import with_background
 # imported it, else with code of its own that orders equal scores otherwise: a restarted process
 # would keep other boxes.
 
-# Measured on 2 cores, 320 px: 65 images/s one by one, 103 in eights, 106 in sixteens.
-BATCH = 8
 # Features times passes of the boxes that are drawn at once, 16 MB: all of a batch in ten passes.
 MOST_NUMBERS = 4_000_000
 
@@ -90,6 +88,11 @@ class TappedRuntime:
         """Return what computes it, and why that."""
         return self._kind.engine
 
+    @property
+    def batch(self) -> int:
+        """Return how many images it looks at together, at most."""
+        return self._trunk.batch
+
     def detect(
         self, images: Sequence[RuntimeInput], options: DetectionOptions
     ) -> list[RuntimeOutput]:
@@ -102,7 +105,7 @@ class TappedRuntime:
         # What comes behind the trunk is small: more threads wait for each other, and keep the cores
         # from an engine that has threads of its own. Measured: 123 ms for ten passes in place of 7.
         with torch.inference_mode(), torch_threads(1):
-            for batch in _batches(boxes):
+            for batch in _batches(boxes, self.batch):
                 tapped = self._trunk.forward(
                     np.stack([boxes[i].apply(images[i].pixels) for i in batch])
                 )
@@ -205,13 +208,13 @@ class TappedRuntime:
         return scores, boxes
 
 
-def _batches(boxes: Sequence[Letterbox]) -> Iterator[list[int]]:
+def _batches(boxes: Sequence[Letterbox], size: int) -> Iterator[list[int]]:
     by_shape: dict[tuple[int, int], list[int]] = defaultdict(list)
     for index, box in enumerate(boxes):
         by_shape[box.shape].append(index)
     for indices in by_shape.values():
-        for start in range(0, len(indices), BATCH):
-            yield indices[start : start + BATCH]
+        for start in range(0, len(indices), size):
+            yield indices[start : start + size]
 
 
 def _ends(kept: _Kept) -> list[int]:

@@ -5,7 +5,7 @@ import threading
 import torch
 
 from inference_service.app.core.torch_threads import torch_threads
-from inference_service.app.core.trunk import Batch, Tapped
+from inference_service.app.core.trunk import BATCH, Batch, Tapped
 from shared.cores import usable_cores
 from shared.detector.tapped import TappedNetwork
 from shared.detector.ultralytics_env import DetectionModel
@@ -13,6 +13,8 @@ from shared.detector.ultralytics_env import DetectionModel
 
 class TorchTrunk:
     """A network in PyTorch: what the other engines are measured by."""
+
+    batch = BATCH
 
     def __init__(self, model: DetectionModel, threads: int = 0, *, bf16: bool = False) -> None:
         """Take over `model`.

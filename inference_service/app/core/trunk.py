@@ -13,6 +13,9 @@ from shared.detector.dropout import head_dropout
 from shared.detector.ultralytics_env import DetectionModel
 
 Batch = NDArray[np.uint8]
+# Images at a time, of most engines.
+# Measured on 2 cores, 320 px: 65 images/s one by one, 103 in eights, 106 in sixteens.
+BATCH = 8
 
 
 @dataclass(frozen=True)
@@ -36,7 +39,13 @@ class Tapped:
 
 
 class Trunk(Protocol):
-    """A network in some engine, up to the head's dropout; several threads may ask at once."""
+    """A network in some engine, up to the head's dropout; several threads may ask at once.
+
+    Attributes:
+        batch: images that it is given at a time, at most.
+    """
+
+    batch: int
 
     def forward(self, pixels: Batch) -> Tapped:
         """Return what it sees in pixels (B, H, W, 3), RGB, sides multiples of 32.

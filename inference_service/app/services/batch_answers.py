@@ -25,7 +25,7 @@ from inference_service.app.services.batch_files import (
     outcome_key,
 )
 from inference_service.app.services.loaded import LoadedModel
-from inference_service.app.services.model_worker import BATCH, serving_options
+from inference_service.app.services.model_worker import serving_options
 from inference_service.app.services.prediction import detections, image_id_of
 from inference_service.app.services.serving import parse_calibration
 from shared.database import utcnow
@@ -47,6 +47,8 @@ from shared.thresholds import Thresholds
 
 # Most of the time is spent waiting for somebody else's server.
 READERS = 8
+# Lines at a time.
+CHUNK = 8
 # One's images are in the network while the other's boxes are drawn again.
 ANSWERERS = 2
 # Twenty-four of them are in memory at once; larger ones only one by one.
@@ -159,7 +161,7 @@ class BatchAnswerer:
             ]
 
         outcomes: list[BatchOutcome] = []
-        chunks = [lines[start : start + BATCH] for start in range(0, len(lines), BATCH)]
+        chunks = [lines[start : start + CHUNK] for start in range(0, len(lines), CHUNK)]
         for found in work_ahead(read_ahead(chunks, read, READERS), outcomes_of, ANSWERERS):
             outcomes += found
             progress(len(outcomes) / len(lines), "")

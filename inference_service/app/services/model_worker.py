@@ -30,8 +30,6 @@ def serving_options(thresholds: Thresholds) -> DetectionOptions:
     return replace(SERVED, score_threshold=max(below, SERVED.score_threshold))
 
 
-# As many as a detector takes at a time.
-BATCH = 8
 # One's batch is in the network while the other's boxes are suppressed, drawn again and measured.
 THREADS = 2
 
@@ -123,7 +121,7 @@ class ModelWorker:
         found: list[_Request] = []
         with self._lock:
             n_requests = 1 + self._queue.qsize() + self._n_inside
-            n = min(BATCH, math.ceil(n_requests / self._n_threads)) - 1
+            n = min(self._runtime.batch, math.ceil(n_requests / self._n_threads)) - 1
             with suppress(queue.Empty):
                 while len(found) < n:
                     request = self._queue.get_nowait()

@@ -35,11 +35,13 @@ class SpotRuntime:
         small_scores: class scores in the smaller view; None where it does not see the spot there.
         small_shift: how far right of the spot it sees it there, as a share of the spot's width.
         clutter: more boxes in every view, with their scores.
+        batch: images at a time.
     """
 
     small_scores: tuple[float, float] | None = SURE
     small_shift: float = 0.0
     clutter: tuple[tuple[tuple[float, ...], tuple[float, float]], ...] = ()
+    batch: int = 8
     classes: tuple[str, ...] = ("ring", "cross")
     engine: EngineChoice = EngineChoice(engine="pytorch")  # noqa: RUF009 - it is frozen
 

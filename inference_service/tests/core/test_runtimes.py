@@ -33,6 +33,7 @@ from inference_service.app.core.runtime import (
     RuntimeOutput,
 )
 from inference_service.app.core.tapped_runtime import DetectorKind, TappedRuntime
+from inference_service.app.core.trunk import Batch, Tapped
 from inference_service.tests.contract import INPUTS, DetectorRuntimeContract, assert_same
 from inference_service.tests.tiny import CLASSES, IMAGE_SIZE, picture, tiny_model, tiny_package
 from shared.detector.info import GRAPH_FILE
@@ -73,6 +74,22 @@ class TestEveryEngine(DetectorRuntimeContract):
             precision = properties.hint.inference_precision()
             runtime._trunk._properties[precision] = openvino.Type.f32
         super().test_same_boxes_scores_and_embedding_as_pytorch(runtime, reference)
+
+    def test_the_network_is_given_no_more_than_a_batch_at_a_time(
+        self, runtime: DetectorRuntime, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        assert isinstance(runtime, TappedRuntime)
+        given: list[int] = []
+        forward = runtime._trunk.forward
+
+        def noted(pixels: Batch) -> Tapped:
+            given.append(len(pixels))
+            return forward(pixels)
+
+        monkeypatch.setattr(runtime._trunk, "forward", noted)
+        inputs = [RuntimeInput(picture(seed, 96, 96), seed) for seed in range(9)]
+        assert len(runtime.detect(inputs, DetectionOptions())) == 9
+        assert given == ([4, 4, 1] if runtime.engine.engine == "openvino" else [8, 1])
 
 
 @pytest.mark.parametrize("width_height", [(96, 96), (80, 60), (31, 200)])

@@ -8,7 +8,6 @@ import pytest
 from inference_service.app.core.runtime import DetectionOptions, RuntimeInput, RuntimeOutput
 from inference_service.app.core.scored import Picture
 from inference_service.app.services.model_worker import (
-    BATCH,
     ModelWorker,
     WorkerClosed,
     _Request,
@@ -19,6 +18,7 @@ from shared.thresholds import Thresholds
 
 PICTURE = Picture("a", "test", picture(0))
 THRESHOLDS = Thresholds.default(len(CLASSES))
+BATCH = 8
 BAD = Picture("b", "test", np.zeros((1, 1, 3), np.uint8))
 
 
@@ -27,6 +27,7 @@ class SlowRuntime:
 
     classes = CLASSES
     engine = EngineChoice(engine="pytorch")
+    batch = BATCH
 
     def __init__(self) -> None:
         self.go = threading.Semaphore(0)

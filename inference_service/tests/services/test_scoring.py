@@ -57,6 +57,7 @@ class WatchedRuntime:
         self.runtime = runtime
         self.classes = runtime.classes
         self.engine = runtime.engine
+        self.batch = runtime.batch
         self.given: list[int] = []
         self.shapes: list[set[tuple[int, ...]]] = []
 
