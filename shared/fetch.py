@@ -264,7 +264,10 @@ class _Guarded(httpcore2.NetworkBackend):
         addresses = list(dict.fromkeys(str(entry[4][0]) for entry in found))
         for address in addresses:
             if not allowed and not is_public(ipaddress.ip_address(address.partition("%")[0])):
-                msg = f"{host!r} is not a host of the public internet (FOVEA_FETCH_PRIVATE_HOSTS)"
+                msg = (
+                    f"{host!r} is not a host of the public internet, and "
+                    f"FOVEA_FETCH_PRIVATE_HOSTS does not name it with port {port}"
+                )
                 raise UrlRefused(msg)
         failed: Exception | None = None
         for address in addresses:
