@@ -35,7 +35,9 @@ from shared.errors import (
     Forbidden,
     Gone,
     JobInterrupted,
+    RateLimited,
     TooLarge,
+    Unauthorised,
     ValidationFailed,
 )
 from shared.fetch import TRIES, Fetcher
@@ -226,7 +228,7 @@ class BatchAnswerer:
 
 
 def _failed(number: int, custom_id: str | None, exc: AppError) -> BatchError:
-    if exc.status >= 500:
+    if exc.status >= 500 or isinstance(exc, Unauthorised | RateLimited):
         # Of a service on the way, not of the line.
         msg = f"line {number}: {exc.name}: {exc}"
         raise JobInterrupted(msg) from exc

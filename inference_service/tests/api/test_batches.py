@@ -18,6 +18,8 @@ from inference_service.tests.batches import (
 )
 from inference_service.tests.neighbours import PROJECT, LocalGateway, LocalRegistry
 from inference_service.tests.tiny import picture, png
+from shared.errors import AppError, RateLimited, Unauthorised
+from shared.models.data import ImageView
 from shared.settings import Settings
 
 
@@ -181,6 +183,30 @@ def test_a_cancelled_batch_keeps_its_answers_and_is_resumed(
     assert [a["line"] for a in output(client, made, "results")] == list(range(1, 13))
     again = client.post(f"{url}/resume")
     assert (again.status_code, again.json()["error"]) == (409, "JobNotStopped")
+
+
+def test_a_gateway_that_refuses_us_is_no_fault_of_a_line(
+    client: TestClient,
+    deps: Dependencies,
+    worker: WorkerParts,
+    settings: Settings,
+    gateway: LocalGateway,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    made = create(client, lines_of({"image_id": gateway.add(0).id}))
+    refusals: list[AppError] = [Unauthorised("not you"), RateLimited("not now")]
+    look_up = gateway.image
+
+    def image(project: str, image_id: str) -> ImageView:
+        if refusals:
+            raise refusals.pop()
+        return look_up(project, image_id)
+
+    monkeypatch.setattr(gateway, "image", image)
+    # The piece is tried again.
+    work(deps, worker, settings, made["job_id"])
+    assert refusals == []
+    assert state(client, made)["counts"] == {"total": 1, "answered": 1, "failed": 0}
 
 
 def test_what_is_not_answered_in_time_is_failed(
