@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
-from shared.cli.map_picture import PALETTE
+from shared.map_colours import PALETTE
 from shared.models.geometry import Annotation, Detection, Xyxy, has_area
 
 MAX_ENLARGEMENT = 4.0

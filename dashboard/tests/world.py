@@ -8,7 +8,7 @@ from typing import Any
 
 from PIL import Image, ImageDraw
 
-from shared.cli.map_picture import PALETTE
+from shared.map_colours import PALETTE
 from shared.models.data import (
     SPLITS,
     ImageView,

@@ -9,9 +9,8 @@ import pandas as pd
 import streamlit as st
 
 from dashboard.session import Desk, LookFor, short_name, thumbnail
-from shared.cli.map_picture import palette_of
 from shared.errors import AppError, Conflict, NotFound
-from shared.map_colours import MapColour, colours_of
+from shared.map_colours import MapColour, colours_of, palette_of
 from shared.models.search import EmbeddingMap, MapCreate, MapMethod
 
 MOST_SHOWN, N_COLUMNS = 24, 8

@@ -8,7 +8,7 @@ import streamlit as st
 
 from dashboard.session import Desk
 from dashboard.simulation import COST, curves, verdicts
-from shared.cli.map_picture import PALETTE
+from shared.map_colours import PALETTE
 from shared.models.simulations import Axis, SimulationView
 from shared.simulate.options import BASELINE, FULL_POOL
 

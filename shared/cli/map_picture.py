@@ -4,24 +4,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from shared.errors import BadRequest
-from shared.map_colours import GREY, NOT_CHOSEN, NOTHING
+from shared.map_colours import GREY, palette_of
 from shared.models.search import EmbeddingMap
 
-# Okabe and Ito's colour-blind-safe set without black, then darker ones of Paul Tol's "muted".
-PALETTE = (
-    "#E69F00",
-    "#56B4E9",
-    "#009E73",
-    "#CC79A7",
-    "#D55E00",
-    "#0072B2",
-    "#F0E442",
-    "#AA4499",
-    "#44AA99",
-    "#999933",
-    "#882255",
-    "#DDCC77",
-)
 FORMATS = (".png", ".jpg", ".jpeg", ".webp", ".svg", ".pdf")
 # That fit below each other in the legend.
 LEGEND_ROWS = 34
@@ -82,17 +67,3 @@ def draw_map(
     )
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=120)
-
-
-def palette_of(names: Sequence[str], classes: Sequence[str]) -> dict[str, str]:
-    """Return the colour of each name: classes in their order, rounds in theirs, grey last.
-
-    A class has the colour of its number, also where others are missing.
-    """
-    order = {name: n for n, name in enumerate(classes)}
-    grey = (NOTHING, NOT_CHOSEN)
-    shown = sorted(set(names), key=lambda n: (n in grey, order.get(n, 0), len(n), n))
-    return {
-        name: GREY if name in grey else PALETTE[order.get(name, n) % len(PALETTE)]
-        for n, name in enumerate(shown)
-    }

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from shared.cli.map_picture import draw_map, palette_of
-from shared.map_colours import MapColour, colours_of
+from shared.cli.map_picture import draw_map
+from shared.map_colours import MapColour, colours_of, palette_of
 from shared.models.search import EmbeddingMap, MapPoint
 
 POINTS = (
