@@ -8,6 +8,7 @@ from threading import Thread
 import pytest
 from fastapi.testclient import TestClient
 
+from inference_service.app.api import dependencies
 from inference_service.app.core.body_budget import BodyBudget
 from inference_service.tests.neighbours import PROJECT, LocalGateway
 from inference_service.tests.tiny import picture, png
@@ -124,3 +125,14 @@ def test_a_file_that_is_fetched_counts_as_one_that_is_sent(
             take(1001)
             busy = client.post(URL, json={"url": address})
         assert (busy.status_code, busy.json()["error"]) == (503, "ServingBusy")
+
+
+def test_a_file_of_the_largest_size_may_come_as_a_form_too(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dependencies, "MAX_IMAGE_BYTES", len(DATA))
+    assert client.post(URL, content=DATA, headers=IMAGE).status_code == 200
+    assert client.post(URL, files={"file": ("a.png", DATA)}).status_code == 200
+    larger = client.post(URL, files={"file": ("a.png", DATA + b"x")})
+    assert (larger.status_code, larger.json()["error"]) == (413, "TooLarge")
+    assert client.post(URL, content=DATA + b"x", headers=IMAGE).status_code == 413

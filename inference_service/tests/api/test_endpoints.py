@@ -93,13 +93,15 @@ def test_an_image_comes_as_a_file_as_bytes_in_base64_or_by_its_id(
     answers = [
         client.post(f"{URL}/predict", content=data, headers={"Content-Type": "image/png"}),
         client.post(f"{URL}/predict", json={"image": base64.b64encode(data).decode()}),
+        # As `base64 FILE` writes it: in lines.
+        client.post(f"{URL}/predict", json={"image": base64.encodebytes(data).decode()}),
         client.post(f"{URL}/predict", json={"image_id": stored.id}),
     ]
     for answer in answers:
         assert answer.status_code == 200, answer.text
         found = [d["xyxy"] for d in answer.json()["detections"]]
         assert found == [d["xyxy"] for d in by_file["detections"]]
-    assert [a.json()["image_id"] for a in answers] == [by_file["image_id"]] * 2 + [stored.id]
+    assert [a.json()["image_id"] for a in answers] == [by_file["image_id"]] * 3 + [stored.id]
 
 
 @pytest.mark.parametrize(
@@ -108,6 +110,8 @@ def test_an_image_comes_as_a_file_as_bytes_in_base64_or_by_its_id(
         ({}, "give one of image_id, image, url: got none"),
         ({"url": "http://x/", "image_id": "a"}, "got image_id, url"),
         ({"image": "%%%"}, "not base64"),
+        ({"image": "data:image/png;base64,AAAA"}, "without `data:"),
+        ({"url": f"http://example.org/{'a' * 8192}"}, "at most 8192 characters"),
         ({"picture": "a"}, "picture: "),
     ],
 )
