@@ -21,7 +21,10 @@ def show(desk: Desk) -> None:
     crossing = st.toggle("Only groups that lie in different splits")
     key = f"{CURSORS}-{desk.name}-{crossing}"
     cursors: list[str | None] = st.session_state.setdefault(key, [None])
-    page = _crossing(desk, cursors[-1]) if crossing else _all(desk, cursors[-1])
+    if crossing:
+        page = _crossing(desk, cursors[-1])
+    else:
+        page = desk.client.duplicates(desk.name, cursor=cursors[-1], limit=PAGE_SIZE)
     if not page.groups:
         where = " in different splits" if crossing else ""
         st.success(f"No near-duplicates{where}.", icon=":material/check_circle:")
@@ -35,10 +38,6 @@ def show(desk: Desk) -> None:
             on_click=cursors.append,
             args=(page.next_cursor,),
         )
-
-
-def _all(desk: Desk, cursor: str | None) -> DuplicateGroups:
-    return desk.client.duplicates(desk.name, cursor=cursor, limit=PAGE_SIZE)
 
 
 def _crossing(desk: Desk, cursor: str | None) -> DuplicateGroups:

@@ -20,7 +20,7 @@ from shared.detector.tapped import INPUT
 
 # Images at a time: eight at once are no sooner than four (56 and 57 images/s of 640x480 on 2 cores,
 # 55 one by one), and a graph keeps the memory of its largest batch, 15 MB an image of 320x320 and
-# 45 of 640x480, in each of its streams.
+# 35 of 640x480, in each of its streams.
 BATCH = 4
 # Compiled graphs that are kept: of a shape of input, of one or of several streams.
 MAX_GRAPHS = 8
